@@ -1,0 +1,48 @@
+"""Errors meant for the person at the keyboard.
+
+Belongs here: exceptions that are shown without a traceback, with what, where, rule and fix. Does not belong here:
+faults of single rows (those are records, see ``transforms.faults``) and bugs (any other exception is one).
+
+None of these may carry a value out of a row: no number, name or date of a patient.
+"""
+
+from __future__ import annotations
+
+
+class NprError(Exception):
+    """A refusal the user can act on. Shown without traceback.
+
+    what: one sentence, the offender first. where: file, row, field, key of a setting (never a value of a row).
+    rule: id or name of the rule that speaks. fix: what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", rule: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.rule = rule
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        lines += [f"  {name}: {text}" for name, text in self._details() if text]
+        return "\n".join(lines)
+
+    def _details(self) -> list[tuple[str, str]]:
+        return [("where", self.where), ("rule", self.rule), ("fix", self.fix)]
+
+    def as_record(self) -> dict[str, str]:
+        """The same as a mapping, for ``--json``."""
+        return {"error": type(self).__name__, "what": self.what} | {k: v for k, v in self._details() if v}
+
+
+class DataRefused(NprError):
+    """The data or a gate refused (exit code 1)."""
+
+
+class WrongUse(NprError):
+    """Wrong use or configuration (exit code 2)."""
+
+    exit_code = 2

@@ -1,0 +1,443 @@
+"""Class tables of whole patients, rendered as XML by the layout of a message.
+
+Belongs here: order of elements and attributes, the text of typed values, and the joining of all texts into one
+buffer, vectorised over the rows of each class. Does not belong here: any class or attribute by name, the rules of the
+register, numbers of children (the XSD check speaks of those), files.
+
+A class table is named by the id of its node and sorted in document order. It has ``_id`` (ascending without gaps),
+``_parent`` (the ``_id`` of the parent's row; not on the topmost node) and one column for each attribute that has a
+value. Other columns are ignored. No table, or an empty one, means that there are no such elements.
+
+How: every row becomes one fragment of text (opening tag, or all of the element), and where needed a second one (closing
+tag). How many fragments stand below each row is counted bottom-up, which gives each fragment its place top-down; one
+gather by place and one concatenation make the document. Children that every parent has are written into the
+parent's own fragment, which saves most fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.errors import DataRefused, WrongUse
+from schemas.layout import Attribute, Layout, Node
+from transforms import escape
+
+Tables: TypeAlias = Mapping[str, pl.DataFrame]
+Numbers: TypeAlias = NDArray[np.int64]
+Part: TypeAlias = "str | pl.Series"  # a constant, or one text for each row
+
+# Beyond some children the template of the parent grows faster than the number of fragments falls.
+_MOST_GLUED = 4
+_IDS_SHOWN = 5
+_PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fragments:
+    """XML of patients, back to back.
+
+    ``data``: UTF-8. ``ends``: for each patient, in order, the number of bytes up to and including its last one, so that
+    patient ``i`` is ``data[ends[i - 1]:ends[i]]``, and patient 0 starts at 0.
+    """
+
+    data: memoryview
+    ends: Numbers
+
+
+def render_patients(layout: Layout, tables: Tables) -> Fragments:
+    """The XML of each row of the layout's patient node with all that is below it, in table order.
+
+    No namespace is declared in it (that is on the root of the message) and no white space stands between elements.
+    Raises DataRefused for null in a required attribute, for a row without its parent and for a character that XML cannot
+    carry; WrongUse for tables that are not what the module docstring says.
+    """
+    _only_known(layout, tables)
+    return _render(_below(layout, layout.patient), tables)
+
+
+def render_shell(layout: Layout, tables: Tables) -> tuple[bytes, bytes]:
+    """What stands before and after the patients in a message: opening and closing part, UTF-8, no XML declaration.
+
+    Tables of the patient node and below are ignored. The root and every other node above the patient node must
+    have exactly one row, or WrongUse is raised; otherwise as ``render_patients``.
+    """
+    _only_known(layout, tables)
+    inside = {node.id for node in _below(layout, layout.patient)}
+    patient = layout.node(layout.patient)
+    # NUL cannot stand in XML, so nothing else in the shell looks like this element.
+    slot = replace(patient, name="\0", attributes=())
+    nodes = [slot if node is patient else node for node in layout.nodes if node is patient or node.id not in inside]
+    holder = _one_row_each(layout, tables)
+    filled = {name: frame for name, frame in tables.items() if name not in inside}
+    filled[patient.id] = pl.DataFrame({"_id": [0], "_parent": [holder]})
+    declared = f' xmlns="{escape.escape_text(layout.namespace)}"'
+    before, _, after = bytes(_render(nodes, filled, declared).data).partition(b"<\0/>")
+    return before, after
+
+
+def _only_known(layout: Layout, tables: Tables) -> None:
+    unknown = sorted(tables.keys() - {node.id for node in layout.nodes})
+    if unknown:
+        what = f"{', '.join(unknown)}: no such class in {layout.module} {layout.version}, so its rows would be lost."
+        raise WrongUse(what, fix="leave the table out, or take the version that has the class")
+
+
+def _below(layout: Layout, top: str) -> list[Node]:
+    """The node and all below it, in the order of the layout."""
+    found = {top}
+    for node in layout.nodes:
+        if node.parent in found:
+            found.add(node.id)
+    return [node for node in layout.nodes if node.id in found]
+
+
+def _one_row_each(layout: Layout, tables: Tables) -> int:
+    """Checks the nodes above the patient node; the ``_id`` of the lowest."""
+    lowest, above = -1, layout.node(layout.patient).parent
+    nearest = above
+    while above is not None:
+        rows = tables[above].height if above in tables else 0
+        if rows != 1:
+            raise WrongUse(f"{above}: exactly one row is needed around the patients, found {rows}.", where=above)
+        if above == nearest:
+            lowest = int(tables[above]["_id"].item())
+        above = layout.node(above).parent
+    return lowest
+
+
+# --- the tree of rows
+
+
+@dataclass(slots=True)
+class _Rows:
+    """One class table on its way to text."""
+
+    node: Node
+    height: int
+    parts: list[Part]  # the row's own fragment
+    closed: bool  # the element ends within its own fragment
+    children: list[_Children] = field(default_factory=list)
+    loose: NDArray[np.bool_] | None = None  # rows with a fragment of their own; None = all
+
+    @property
+    def closing(self) -> str:
+        return f"</{self.node.name}>"
+
+
+@dataclass(slots=True)
+class _Children:
+    """The rows of one class, seen from the rows of their parent class."""
+
+    rows: _Rows
+    parent: Numbers  # for each child: index of its parent's row
+    first: Numbers  # for each parent: index of its first child
+    count: Numbers  # for each parent: how many children
+    glued: int = 0  # how many of them, for each parent, stand in the parent's own fragment
+
+    def rank(self) -> Numbers:
+        """For each child: how many of its class come before it under the same parent."""
+        return np.arange(self.rows.height) - self.first[self.parent]
+
+
+def _render(nodes: Sequence[Node], tables: Tables, declared: str = "") -> Fragments:
+    """The first node's elements, one after the other; ``declared`` is written into their opening tags."""
+    tree = _read(nodes, tables, declared)
+    if not tree:
+        return Fragments(memoryview(b""), np.zeros(0, dtype=np.int64))
+    sizes: dict[str, Numbers] = {}
+    for name, rows in reversed(tree.items()):
+        _glue(rows)
+        sizes[name] = _size(rows, sizes)
+    return _join(tree, sizes)
+
+
+def _read(nodes: Sequence[Node], tables: Tables, declared: str) -> dict[str, _Rows]:
+    """Every class that has rows, by node id, parents before children, linked to each other."""
+    tree: dict[str, _Rows] = {}
+    ids: dict[str, Numbers] = {}
+    with_children = {node.parent for node in nodes}
+    for node in nodes:
+        frame = tables.get(node.id, pl.DataFrame())
+        if frame.is_empty():
+            continue
+        ids[node.id] = _ids(node, frame)
+        top = node is nodes[0]
+        leaf = node.id not in with_children
+        start = f"<{node.name}{declared if top else ''}"
+        parts = [start, *_attributes(node, frame), "/>" if leaf else ">"]
+        rows = tree[node.id] = _Rows(node, frame.height, parts, closed=leaf)
+        if node.parent is not None and not top:
+            parent = _parents(node, frame, ids)
+            tree[node.parent].children.append(_children(rows, parent, tree[node.parent].height))
+    return tree
+
+
+def _ids(node: Node, frame: pl.DataFrame) -> Numbers:
+    ids = _numbers(node, frame, "_id")
+    if (np.diff(ids) != 1).any():
+        raise WrongUse(f"{node.id}._id: not ascending without gaps.", where=f"class table {node.id}")
+    return ids
+
+
+def _parents(node: Node, frame: pl.DataFrame, ids: Mapping[str, Numbers]) -> Numbers:
+    """For each row the index of its parent's row."""
+    parent = _numbers(node, frame, "_parent")
+    above = ids.get(node.parent or "", np.zeros(0, dtype=np.int64))
+    low, high = (above[0], above[-1]) if len(above) else (1, 0)
+    orphans = (parent < low) | (parent > high)
+    if orphans.any():
+        which = frame["_id"].filter(pl.Series(orphans))
+        raise _refused(
+            f"{node.id}._parent", which, f"no such row in {node.parent}", "bring the parents in the same batch"
+        )
+    if (np.diff(parent) < 0).any():
+        raise WrongUse(f"{node.id}._parent: not sorted in document order.", where=f"class table {node.id}")
+    return parent - low
+
+
+def _numbers(node: Node, frame: pl.DataFrame, name: str) -> Numbers:
+    """A key column; a null in it stands as -1 and so fails the checks of its caller."""
+    if name not in frame.columns or not frame.schema[name].is_integer():
+        raise WrongUse(f"{node.id}.{name}: not there, or not of an integer type.", where=f"class table {node.id}")
+    return frame[name].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _children(rows: _Rows, parent: Numbers, parents: int) -> _Children:
+    count = np.bincount(parent, minlength=parents)
+    return _Children(rows, parent, np.cumsum(count) - count, count)
+
+
+def _glue(rows: _Rows) -> None:
+    """Moves into the rows' fragments what every one of them has: leading children, and the closing tag after the last."""
+    if rows.closed:
+        return
+    for children in rows.children:
+        least = int(children.count.min())
+        if not children.rows.closed or not least:
+            return
+        children.glued = min(least, _MOST_GLUED)
+        for rank in range(children.glued):
+            rows.parts += _pick(children, rank)
+        children.rows.loose = children.rank() >= children.glued
+        if children.rows.loose.any():
+            return
+    rows.parts.append(rows.closing)
+    rows.closed = True
+
+
+def _pick(children: _Children, rank: int) -> list[Part]:
+    """For each parent, the parts of its child of that rank."""
+    index = pl.Series(children.first + rank)
+    return [part if isinstance(part, str) else part.gather(index) for part in children.rows.parts]
+
+
+def _size(rows: _Rows, sizes: Mapping[str, Numbers]) -> Numbers:
+    """For each row: the number of fragments of its element with all that is below it."""
+    size = np.full(rows.height, 1 if rows.closed else 2)
+    for children in rows.children:
+        size += _extent(children, sizes)
+    return size
+
+
+def _extent(children: _Children, sizes: Mapping[str, Numbers]) -> Numbers:
+    """For each parent: the number of fragments of these children with all that is below them."""
+    if children.rows.closed:
+        return children.count - children.glued
+    before = _running(sizes[children.rows.node.id])
+    return before[children.first + children.count] - before[children.first]
+
+
+def _running(numbers: Numbers) -> Numbers:
+    """Sum of all numbers before each index; one longer than the input."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(numbers)])
+
+
+# --- from the tree to bytes
+
+
+def _join(tree: Mapping[str, _Rows], sizes: Mapping[str, Numbers]) -> Fragments:
+    """All fragments in document order."""
+    top = next(iter(tree))
+    ends = np.cumsum(sizes[top])
+    places = {top: ends - sizes[top]}
+    order = np.empty(ends[-1], dtype=np.uint32)
+    texts: list[pl.Series] = []
+    number = 0
+    for name, rows in tree.items():
+        own, place = _own_texts(rows), places[name]
+        order[place if rows.loose is None else place[rows.loose]] = np.arange(number, number + len(own))
+        texts.append(own)
+        number += len(own)
+        if not rows.closed:
+            order[place + sizes[name] - 1] = number
+            texts.append(pl.Series([rows.closing]))
+            number += 1
+        places |= _places(rows, place, sizes)
+    return _concatenate(pl.concat(texts).gather(pl.Series(order)), ends)
+
+
+def _places(rows: _Rows, place: Numbers, sizes: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """For each class below the rows: the index of each child's first fragment in the document."""
+    places: dict[str, Numbers] = {}
+    free = place + 1
+    for children in rows.children:
+        name = children.rows.node.id
+        if children.rows.closed:
+            places[name] = (free - children.first - children.glued)[children.parent] + np.arange(children.rows.height)
+        else:
+            before = _running(sizes[name])
+            places[name] = (free - before[children.first])[children.parent] + before[:-1]
+        free = free + _extent(children, sizes)
+    return places
+
+
+def _own_texts(rows: _Rows) -> pl.Series:
+    """The fragments of the rows that have one of their own, in table order."""
+    parts, height = rows.parts, rows.height
+    if rows.loose is not None:
+        keep = pl.Series(rows.loose)
+        height = int(rows.loose.sum())
+        parts = [part if isinstance(part, str) else part.filter(keep) for part in parts]
+    if height == 0:
+        return pl.Series(dtype=pl.String)
+    return _formatted(parts, height)
+
+
+def _formatted(parts: Sequence[Part], height: int) -> pl.Series:
+    """The parts of each row one after the other; null where one of them is null."""
+    columns = [part for part in parts if not isinstance(part, str)]
+    template = "".join(_literal(part) if isinstance(part, str) else "{}" for part in parts)
+    text = pl.select(pl.format(template, *columns)).to_series()
+    return text if columns else text.new_from_index(0, height)
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _concatenate(fragments: pl.Series, ends: Numbers) -> Fragments:
+    """``ends``: for each patient the number of fragments up to and including its last one."""
+    bytes_so_far = fragments.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
+    # A list of bytes is stored as one buffer with offsets, so this copies every byte just once.
+    data = fragments.cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
+    return Fragments(memoryview(data), bytes_so_far[ends - 1])
+
+
+# --- attributes and their values
+
+
+def _attributes(node: Node, frame: pl.DataFrame) -> list[Part]:
+    """The attributes of each row, in the order of the layout."""
+    parts: list[Part] = []
+    for attribute in node.attributes:
+        if attribute.use != "prohibited":
+            parts += _attribute(f"{node.id}@{attribute.name}", attribute, frame)
+    return parts
+
+
+def _attribute(place: str, attribute: Attribute, frame: pl.DataFrame) -> list[Part]:
+    required = attribute.use == "required"
+    if attribute.name not in frame.columns:
+        if not required:
+            return []
+        if attribute.fixed is None:
+            raise _missing(place, frame["_id"])
+        return [f' {attribute.name}="{escape.escape_text(attribute.fixed)}"']
+    column = frame[attribute.name]
+    nulls = column.null_count()
+    if nulls and required:
+        raise _missing(place, frame["_id"].filter(column.is_null()))
+    if nulls == len(column):
+        return []
+    parts = [f' {attribute.name}="', *_texts(place, column, frame["_id"]), '"']
+    return [_formatted(parts, len(column)).fill_null("")] if nulls else parts
+
+
+def _texts(place: str, column: pl.Series, ids: pl.Series) -> list[Part]:
+    """The values as text; null stays null."""
+    kind = column.dtype
+    if isinstance(kind, pl.String):
+        return [_fit(place, column, ids)]
+    if kind.is_integer():
+        return [_looked_up(column, pl.String)]
+    if isinstance(kind, pl.Date):
+        return [_looked_up(column.to_physical(), pl.Date)]
+    if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+        return _moments(column.to_physical(), _PER_SECOND[kind.time_unit])
+    if kind.is_float():
+        return [_plain(place, column, ids)]
+    if kind.is_decimal():
+        return [column.cast(pl.String)]
+    raise WrongUse(f"{place}: no text is defined for values of type {kind}.", where=place)
+
+
+def _fit(place: str, column: pl.Series, ids: pl.Series) -> pl.Series:
+    if not escape.suspicious(column):
+        return column
+    unfit = escape.forbidden(column)
+    if unfit.any():
+        fix = "remove these control characters or noncharacters in the source"
+        raise _refused(place, ids.filter(unfit), "a character that XML 1.0 cannot carry", fix)
+    return escape.escape(column)
+
+
+def _looked_up(numbers: pl.Series, meaning: type[pl.DataType]) -> pl.Series:
+    """The text of whole numbers, or of the days they count from 1970-01-01 on.
+
+    Each number of a dense range is written once: looking it up costs a tenth of writing it again.
+    """
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    if high - low >= len(numbers):
+        return numbers.cast(meaning).cast(pl.String)
+    texts = pl.int_range(low, high + 1, dtype=pl.Int64, eager=True).cast(numbers.dtype).cast(meaning).cast(pl.String)
+    return texts.gather(numbers.cast(pl.Int64) - low)
+
+
+def _moments(ticks: pl.Series, per_second: int) -> list[Part]:
+    """Local date and time of ticks since 1970-01-01, whole seconds, no zone."""
+    seconds = ticks // per_second
+    days = seconds // _SECONDS_PER_DAY
+    return [_looked_up(days.cast(pl.Int32), pl.Date), "T", _clock().gather(seconds - days * _SECONDS_PER_DAY)]
+
+
+@cache
+def _clock() -> pl.Series:
+    """The text of each second of a day."""
+    nanoseconds = pl.int_range(_SECONDS_PER_DAY, eager=True) * _PER_SECOND["ns"]
+    return nanoseconds.cast(pl.Time).dt.to_string("%H:%M:%S")
+
+
+def _plain(place: str, column: pl.Series, ids: pl.Series) -> pl.Series:
+    """Floats without exponent, in the fewest digits that give the same float."""
+    unfit = ~column.is_finite().fill_null(value=True)
+    if unfit.any():
+        raise _refused(place, ids.filter(unfit), "infinite, or not a number", "give a finite number or none")
+    texts = column.cast(pl.String)
+    powers = texts.filter(texts.str.contains("e", literal=True)).unique()
+    return texts.replace(powers, pl.Series([format(Decimal(text), "f") for text in powers], dtype=pl.String))
+
+
+# --- refusals
+
+
+def _missing(place: str, ids: pl.Series) -> DataRefused:
+    return _refused(
+        place, ids, "a required attribute without value", "fill the value in the source, or leave the row out"
+    )
+
+
+def _refused(place: str, ids: pl.Series, rule: str, fix: str) -> DataRefused:
+    """``ids``: of the rows at fault; the first of them are named, their values never."""
+    shown = ", ".join(str(number) for number in ids.head(_IDS_SHOWN))
+    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
+    what = f"{place}: {rule}, in {len(ids)} row{'s' if len(ids) > 1 else ''}."
+    return DataRefused(what, where=f"class table, _id {shown}{more}", rule=rule, fix=fix)

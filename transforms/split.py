@@ -1,0 +1,218 @@
+"""Whole patients into parts, none larger than the limit when finished.
+
+Belongs here: where one part ends and the next begins, and whether a split may be sent at all. Does not belong here: how
+large a mail becomes (a function passed in, see ``transforms.packing``) and the bytes of the fragments.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DataRefused, WrongUse
+from transforms.packing import compressor
+
+Ends = NDArray[np.int64]
+Fixed = int | Callable[[int], int]
+
+STEP_BYTES: Final = 8_388_608
+"""Most document bytes fed to the compressor at once: bounds memory, and what a roll-back costs."""
+_SHARE: Final = 0.8
+_WAYS_OUT: Final = "use gzip where the receiver accepts it, agree on a larger limit, or send over NHN-EDI-STOR"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Patients ``first`` up to, not including, ``last_exclusive``, with the size of document and finished mail."""
+
+    first: int
+    last_exclusive: int
+    document_bytes: int
+    packed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAgreement:
+    """That NPR takes one institution and period in several messages: who said so, when, and where it is written."""
+
+    who: str
+    when: date
+    reference: str
+
+
+class PatientTooLarge(DataRefused):
+    """One patient alone exceeds the limit. ``index`` is the patient's place, from 0; who it is, the caller knows."""
+
+    def __init__(self, index: int, packed_bytes: int, limit: int) -> None:
+        super().__init__(
+            f"one patient alone makes a mail of {packed_bytes} bytes, the limit is {limit}",
+            where=f"patient at place {index}",
+            rule="MSG-20",
+            fix=_WAYS_OUT,
+        )
+        self.index = index
+
+
+def plan_parts(ends: Ends, fixed: Fixed, size_of: Callable[[int], int], limit: int) -> list[Part]:
+    """The fewest parts in the given order, each as full as whole patients allow.
+
+    ends: where each patient's fragment ends, bytes, never falling. fixed: document bytes outside the fragments, a number
+    or a function of the part's place from 0. size_of: finished mail for a document length, never falling. limit: bytes,
+    inclusive. No patients, no parts. Raises PatientTooLarge, or WrongUse when not even an empty message fits.
+    """
+    _check_order(ends)
+    allowed = _largest(size_of, limit)
+    parts: list[Part] = []
+    first = 0
+    while first < len(ends):
+        shell = _fixed_at(fixed, len(parts))
+        start = _offset(ends, first)
+        if shell > allowed:
+            raise _limit_too_small(size_of(shell), limit)
+        last = int(np.searchsorted(ends, start + allowed - shell, side="right"))
+        if last == first:
+            raise PatientTooLarge(first, size_of(shell + int(ends[first]) - start), limit)
+        length = shell + int(ends[last - 1]) - start
+        parts.append(Part(first, last, length, size_of(length)))
+        first = last
+    return parts
+
+
+def plan_parts_gzip(  # noqa: PLR0913, PLR0917 - the same question as plan_parts, with bytes in place of lengths
+    chunks: Callable[[int, int], bytes],
+    ends: Ends,
+    prefix_of: Callable[[int], bytes],
+    suffix: bytes,
+    size_of_payload: Callable[[int], int],
+    limit: int,
+) -> Iterator[tuple[Part, bytes]]:
+    """The same for gzip: each part with its finished gzip payload, one part in memory at a time.
+
+    chunks(a, b): the bytes of patients a up to b. prefix_of: document bytes before the fragments, by place of the part.
+    Every part is one gzip stream, made once; sizes are exact, since each trial ends a copy of the stream.
+    """
+    _check_order(ends)
+    room = _largest(size_of_payload, limit)
+    first = number = 0
+    while first < len(ends):
+        prefix = prefix_of(number)
+        shell = _Stream.opened(prefix, suffix)
+        if shell.size > room:
+            raise _limit_too_small(size_of_payload(shell.size), limit)
+        last, stream = _fill(first, ends, chunks, shell, room)
+        if last == first:
+            alone = shell.plus(chunks(first, first + 1))
+            raise PatientTooLarge(first, size_of_payload(alone.size), limit)
+        length = len(prefix) + _offset(ends, last) - _offset(ends, first) + len(suffix)
+        yield Part(first, last, length, size_of_payload(stream.size)), stream.payload()
+        first, number = last, number + 1
+
+
+def split_policy(profile: str, parts: int, agreement: SplitAgreement | None, setting: bool) -> None:  # noqa: FBT001
+    """Whether so many parts may be sent; returns in silence or raises DataRefused.
+
+    NPR documents no split, and the data submitted last are the ones used, so a second part may erase the first
+    (Helsedirektoratet, Hvordan fungerer rapportering til NPR, 2021-12-17). Rehearsal and validation need the setting
+    only; production needs the written agreement as well.
+    """
+    if parts <= 1:
+        return
+    if not setting:
+        raise _split_refused(f"{parts} parts are needed and splitting is off")
+    if profile == "production" and not _is_complete(agreement):
+        raise _split_refused(f"{parts} parts are needed and no agreement with NPR to split is recorded")
+
+
+def _is_complete(agreement: SplitAgreement | None) -> bool:
+    return agreement is not None and bool(agreement.who.strip()) and bool(agreement.reference.strip())
+
+
+def _split_refused(what: str) -> DataRefused:
+    return DataRefused(
+        what,
+        rule="the last submission counts: a second part may erase the first",
+        fix=f"{_WAYS_OUT}; or get NPR's written agreement and record who, when and reference in the settings",
+    )
+
+
+def _limit_too_small(needed: int, limit: int) -> WrongUse:
+    return WrongUse(
+        f"a message without patients already makes a mail of {needed} bytes, the limit is {limit}",
+        where="size limit",
+        fix="raise the limit",
+    )
+
+
+def _check_order(ends: Ends) -> None:
+    if len(ends) and (ends[0] < 0 or bool(np.any(ends[1:] < ends[:-1]))):
+        raise ValueError("ends must be cumulative")
+
+
+def _largest(size_of: Callable[[int], int], limit: int) -> int:
+    """The largest length whose size is within the limit; -1 when there is none. A mail is never shorter than its content."""
+    return bisect_right(range(max(limit, 0) + 1), limit, key=size_of) - 1
+
+
+def _fixed_at(fixed: Fixed, part: int) -> int:
+    return fixed if isinstance(fixed, int) else fixed(part)
+
+
+def _offset(ends: Ends, patient: int) -> int:
+    """Where the fragment of that patient begins."""
+    return int(ends[patient - 1]) if patient else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A gzip stream that is never altered, so that a step that overflows is taken back by forgetting it."""
+
+    codec: zlib._Compress
+    pieces: tuple[bytes, ...]
+    tail: bytes  # what the suffix and the end of the stream would add here
+    suffix: bytes
+    taken: int  # document bytes so far, the suffix included
+
+    @classmethod
+    def opened(cls, prefix: bytes, suffix: bytes) -> _Stream:
+        return cls(compressor(), (), b"", suffix, len(suffix)).plus(prefix)
+
+    def plus(self, data: bytes) -> _Stream:
+        codec = self.codec.copy()
+        piece = codec.compress(data)
+        end = codec.copy()
+        tail = end.compress(self.suffix) + end.flush()
+        return _Stream(codec, (*self.pieces, piece), tail, self.suffix, self.taken + len(data))
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.pieces)) + len(self.tail)
+
+    def payload(self) -> bytes:
+        return b"".join([*self.pieces, self.tail])
+
+
+def _fill(
+    first: int, ends: Ends, chunks: Callable[[int, int], bytes], stream: _Stream, room: int
+) -> tuple[int, _Stream]:
+    """Feed whole patients until the next one is known not to fit; returns the first patient left out, and the stream."""
+    last, over = first, len(ends) + 1  # `over`: the smallest end known not to fit
+    ratio = 1.0  # nothing is known of the data yet, so it is taken as incompressible
+    while last + 1 < over:
+        budget = min(_SHARE * (room - stream.size) / ratio, STEP_BYTES)
+        reach = int(np.searchsorted(ends, _offset(ends, last) + int(budget), side="right")) - last
+        halfway = len(ends) if over > len(ends) else (over - last) // 2
+        take = max(1, min(reach, halfway, over - 1 - last))
+        trial = stream.plus(chunks(last, last + take))
+        if trial.size > room:
+            over = last + take
+        else:
+            last, stream = last + take, trial
+            ratio = stream.size / stream.taken
+    return last, stream

@@ -105,3 +105,17 @@ def _with_parent(
 def _public(node: Node, frame: pl.DataFrame) -> pl.DataFrame:
     own = [name for name in OWN if name in frame.columns]
     return frame.select(*own, *(a.name for a in node.attributes if a.name in frame.columns))
+
+
+def with_content(contract: Contract, layout: Layout, rows: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The same rows, of patients only those that have something to tell in this module.
+
+    A patient with a treatment start and nothing else belongs in sbs and not, as an empty holder, in ord.
+    """
+    holder = contract.classes[layout.patient].table
+    direct = [contract.classes[n.id].table for n in layout.children(layout.patient) if n.id in contract.classes]
+    telling = [rows[table].select("_patient") for table in direct if table != holder]
+    if not telling:
+        return dict(rows)
+    active = pl.concat(telling).unique()
+    return {**rows, holder: rows[holder].join(active, on="_patient", how="semi", maintain_order="left")}

@@ -1,7 +1,8 @@
 """The head message (hodemelding, MsgHead v1.2, HIS 80601:2006) around one inline Melding.
 
 Belongs here: the bytes before and after the Melding, and the checks which the official schema leaves out.
-Does not belong here: the Melding itself, who the receiver is (``schemas.receivers``), encryption (``transforms.packing``).
+Does not belong here: the Melding itself, who the receiver is (``schemas.receivers``), encryption
+(``transforms.packing``).
 """
 
 from __future__ import annotations

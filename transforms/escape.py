@@ -30,7 +30,7 @@ _LEAD_OF_U_F000 = 0xEF  # first byte of U+F000 to U+FFFF in UTF-8
 
 def escape_text(text: str) -> str:
     """One text as it stands in an attribute value; for constants of a schema."""
-    return text.translate(str.maketrans(REFERENCES))
+    return "".join(REFERENCES.get(character, character) for character in text)
 
 
 def suspicious(column: pl.Series) -> bool:
@@ -49,7 +49,7 @@ def suspicious(column: pl.Series) -> bool:
 
 
 def escape(column: pl.Series) -> pl.Series:
-    """The column (String, nulls kept) with every character of ``REFERENCES`` written as its reference."""
+    """Write the column (String, nulls kept) with every character of ``REFERENCES`` written as its reference."""
     return column.str.replace_many(list(REFERENCES), list(REFERENCES.values()))
 
 

@@ -32,8 +32,8 @@ XLINK: Final = "http://www.w3.org/1999/xlink"
 TO_PARTY: Final = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
 
 SIGNATURE_ROOM: Final = 8_192
-"""Bytes to keep free below a limit while the mail is unsigned. A signed SOAP part of a real mail of 2023 had 6 394 bytes
-in all (navikt/ebxml-processor, test resource oppgjørsmelding), ours has about 2 000 without the signature."""
+"""Bytes to keep free below a limit while the mail is unsigned. The signed SOAP part of a real mail of 2023 had 6 394
+bytes (navikt/ebxml-processor, test resource oppgjørsmelding); ours has about 1 200 without a signature."""
 
 _LINE: Final = 76  # RFC 2045, section 6.8
 _BLOCK: Final = 16
@@ -64,7 +64,7 @@ class PackingIds:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How one document is packed. certificate: the receiver's, RSA. description: eb:Description, left out when empty."""
+    """How one document is packed. certificate: the receiver's, RSA. description: eb:Description, if not empty."""
 
     gzip: bool
     certificate: x509.Certificate
@@ -85,14 +85,17 @@ class Packing:
 
 
 def pack(document: bytes, packing: Packing) -> bytes:
-    """The finished mail of a whole MsgHead document. Raises WrongUse for an id, address or certificate that will not do."""
+    """The finished mail of a whole MsgHead document.
+
+    Raises WrongUse for an id, an address or a certificate that will not do.
+    """
     return pack_payload(gzip_payload(document) if packing.gzip else document, packing)
 
 
 def pack_payload(payload: bytes, packing: Packing) -> bytes:
     """The same for a payload that is ready for encryption: the document, or its gzip (``packing.gzip`` is not read)."""
-    check_certificate(packing.certificate, packing.ids.timestamp)
     before, after = _around(packing)
+    check_certificate(packing.certificate, packing.ids.timestamp)
     mail = b"".join([before, _base64_lines(encrypt(payload, packing.certificate)), after])
     if len(mail) != packed_size_of_payload(len(payload), packing):
         raise RuntimeError("the size of a mail differs from its arithmetic; the splitter cannot be trusted")
@@ -119,7 +122,7 @@ def encrypt(payload: bytes, certificate: x509.Certificate) -> bytes:
 
 
 def check_certificate(certificate: x509.Certificate, at: datetime) -> None:
-    """Raises WrongUse, naming the check that failed, when nothing may be encrypted for this certificate at that time."""
+    """Raises WrongUse, naming the check that failed, when this certificate cannot be used at that time."""
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         raise _certificate_refused("its key is not RSA")
@@ -208,7 +211,6 @@ def soap(packing: Packing) -> bytes:
 
 def _message_header(packing: Packing) -> str:
     ids = packing.ids
-    description = f'<eb:Description xml:lang="no">{xml_text(packing.description, "eb:Description")}</eb:Description>'
     return (
         '<eb:MessageHeader eb:version="2.0" SOAP:mustUnderstand="1">'
         f"<eb:From>{_party(packing.from_her, packing.from_role, 'eb:From')}</eb:From>"
@@ -219,8 +221,12 @@ def _message_header(packing: Packing) -> str:
         f"<eb:Action>{xml_text(packing.action, 'eb:Action')}</eb:Action>"
         f"<eb:MessageData><eb:MessageId>{xml_text(ids.message_id, 'eb:MessageId')}</eb:MessageId>"
         f"<eb:Timestamp>{ids.timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}</eb:Timestamp></eb:MessageData>"
-        f"<eb:DuplicateElimination/>{description if packing.description else ''}</eb:MessageHeader>"
+        f"<eb:DuplicateElimination/>{_description(packing.description)}</eb:MessageHeader>"
     )
+
+
+def _description(text: str) -> str:
+    return text and f'<eb:Description xml:lang="no">{xml_text(text, "eb:Description")}</eb:Description>'
 
 
 def _party(her_id: str, role: str, where: str) -> str:

@@ -16,7 +16,7 @@ parent's own fragment, which saves most fragments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
@@ -36,9 +36,12 @@ Part: TypeAlias = "str | pl.Series"  # a constant, or one text for each row
 
 # Beyond some children the template of the parent grows faster than the number of fragments falls.
 _MOST_GLUED = 4
+# Texts of one run of patients: few enough to stay near the processor, many enough to outweigh the calls.
+_SPAN_BYTES = 16_000_000
 _IDS_SHOWN = 5
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SECONDS_PER_DAY = 86_400
+_BEYOND_64_BITS = 2**63
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,8 +60,8 @@ def render_patients(layout: Layout, tables: Tables) -> Fragments:
     """The XML of each row of the layout's patient node with all that is below it, in table order.
 
     No namespace is declared in it (that is on the root of the message) and no white space stands between elements.
-    Raises DataRefused for null in a required attribute, for a row without its parent and for a character that XML cannot
-    carry; WrongUse for tables that are not what the module docstring says.
+    Raises DataRefused for null in a required attribute, for a row without its parent and for a character that XML
+    cannot carry; WrongUse for tables that are not what the module docstring says.
     """
     _only_known(layout, tables)
     return _render(_below(layout, layout.patient), tables)
@@ -132,6 +135,12 @@ class _Rows:
     def closing(self) -> str:
         return f"</{self.node.name}>"
 
+    def width(self) -> int:
+        """The number of bytes of all rows' own elements, without their children."""
+        constant = sum(len(part.encode()) for part in self.parts if isinstance(part, str))
+        varied = sum(int(part.str.len_bytes().sum()) for part in self.parts if not isinstance(part, str))
+        return varied + self.height * (constant + (0 if self.closed else len(self.closing.encode())))
+
 
 @dataclass(slots=True)
 class _Children:
@@ -153,11 +162,12 @@ def _render(nodes: Sequence[Node], tables: Tables, declared: str = "") -> Fragme
     tree = _read(nodes, tables, declared)
     if not tree:
         return Fragments(memoryview(b""), np.zeros(0, dtype=np.int64))
+    width = sum(rows.width() for rows in tree.values())
     sizes: dict[str, Numbers] = {}
     for name, rows in reversed(tree.items()):
         _glue(rows)
         sizes[name] = _size(rows, sizes)
-    return _join(tree, sizes)
+    return _join(tree, sizes, width)
 
 
 def _read(nodes: Sequence[Node], tables: Tables, declared: str) -> dict[str, _Rows]:
@@ -205,10 +215,11 @@ def _parents(node: Node, frame: pl.DataFrame, ids: Mapping[str, Numbers]) -> Num
 
 
 def _numbers(node: Node, frame: pl.DataFrame, name: str) -> Numbers:
-    """A key column; a null in it stands as -1 and so fails the checks of its caller."""
-    if name not in frame.columns or not frame.schema[name].is_integer():
-        raise WrongUse(f"{node.id}.{name}: not there, or not of an integer type.", where=f"class table {node.id}")
-    return frame[name].cast(pl.Int64).fill_null(-1).to_numpy()
+    if name not in frame.columns or not frame.schema[name].is_integer() or frame[name].has_nulls():
+        raise WrongUse(
+            f"{node.id}.{name}: not there, not whole numbers, or not filled.", where=f"class table {node.id}"
+        )
+    return frame[name].cast(pl.Int64).to_numpy()
 
 
 def _children(rows: _Rows, parent: Numbers, parents: int) -> _Children:
@@ -217,7 +228,7 @@ def _children(rows: _Rows, parent: Numbers, parents: int) -> _Children:
 
 
 def _glue(rows: _Rows) -> None:
-    """Moves into the rows' fragments what every one of them has: leading children, and the closing tag after the last."""
+    """Moves into the rows' fragments what each of them has: its first children, and the closing tag if that is all."""
     if rows.closed:
         return
     for children in rows.children:
@@ -253,7 +264,8 @@ def _extent(children: _Children, sizes: Mapping[str, Numbers]) -> Numbers:
     if children.rows.closed:
         return children.count - children.glued
     before = _running(sizes[children.rows.node.id])
-    return before[children.first + children.count] - before[children.first]
+    extent: Numbers = before[children.first + children.count] - before[children.first]
+    return extent
 
 
 def _running(numbers: Numbers) -> Numbers:
@@ -264,25 +276,32 @@ def _running(numbers: Numbers) -> Numbers:
 # --- from the tree to bytes
 
 
-def _join(tree: Mapping[str, _Rows], sizes: Mapping[str, Numbers]) -> Fragments:
-    """All fragments in document order."""
+def _join(tree: Mapping[str, _Rows], sizes: Mapping[str, Numbers], width: int) -> Fragments:
+    """All fragments (``width`` bytes) in document order, some whole patients at a time so that the texts on the way stay few."""
     top = next(iter(tree))
     ends = np.cumsum(sizes[top])
-    places = {top: ends - sizes[top]}
-    order = np.empty(ends[-1], dtype=np.uint32)
-    texts: list[pl.Series] = []
-    number = 0
+    places = _all_places(tree, sizes, ends - sizes[top])
+    data = np.empty(width, dtype=np.uint8)
+    byte_ends = np.empty(len(ends), dtype=np.int64)
+    filled = done = 0
+    for span in _spans(tree, ends, width):
+        last = ends[span[top]]
+        texts = _ordered(tree, sizes, places, span, slice(done, last[-1]))
+        lengths = texts.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
+        byte_ends[span[top]] = filled + lengths[last - done - 1]
+        # A list of bytes is stored as one buffer with offsets, so this gives all bytes without a pass in Python.
+        piece = texts.cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
+        data[filled : filled + len(piece)] = piece
+        filled, done = filled + len(piece), last[-1]
+    return Fragments(data.data, byte_ends)
+
+
+def _all_places(tree: Mapping[str, _Rows], sizes: Mapping[str, Numbers], top: Numbers) -> dict[str, Numbers]:
+    """For each row of each class: the index of its first fragment in the document."""
+    places = {next(iter(tree)): top}
     for name, rows in tree.items():
-        own, place = _own_texts(rows), places[name]
-        order[place if rows.loose is None else place[rows.loose]] = np.arange(number, number + len(own))
-        texts.append(own)
-        number += len(own)
-        if not rows.closed:
-            order[place + sizes[name] - 1] = number
-            texts.append(pl.Series([rows.closing]))
-            number += 1
-        places |= _places(rows, place, sizes)
-    return _concatenate(pl.concat(texts).gather(pl.Series(order)), ends)
+        places |= _places(rows, places[name], sizes)
+    return places
 
 
 def _places(rows: _Rows, place: Numbers, sizes: Mapping[str, Numbers]) -> dict[str, Numbers]:
@@ -300,36 +319,68 @@ def _places(rows: _Rows, place: Numbers, sizes: Mapping[str, Numbers]) -> dict[s
     return places
 
 
-def _own_texts(rows: _Rows) -> pl.Series:
-    """The fragments of the rows that have one of their own, in table order."""
-    parts, height = rows.parts, rows.height
-    if rows.loose is not None:
-        keep = pl.Series(rows.loose)
-        height = int(rows.loose.sum())
-        parts = [part if isinstance(part, str) else part.filter(keep) for part in parts]
+def _spans(tree: Mapping[str, _Rows], ends: Numbers, size: int) -> Iterator[dict[str, slice]]:
+    """The rows of each class for one run of whole patients after the other, each of some ``_SPAN_BYTES``."""
+    wanted = 1 + size // _SPAN_BYTES
+    cuts = np.searchsorted(ends, np.arange(1, wanted) * (ends[-1] // wanted))
+    bounds = {next(iter(tree)): np.unique(np.concatenate([[0], cuts, [len(ends)]]))}
+    for name, rows in tree.items():
+        for children in rows.children:
+            bounds[children.rows.node.id] = np.append(children.first, children.rows.height)[bounds[name]]
+    for run in range(len(next(iter(bounds.values()))) - 1):
+        yield {name: slice(bound[run], bound[run + 1]) for name, bound in bounds.items()}
+
+
+def _ordered(
+    tree: Mapping[str, _Rows],
+    sizes: Mapping[str, Numbers],
+    places: Mapping[str, Numbers],
+    span: Mapping[str, slice],
+    fragments: slice,
+) -> pl.Series:
+    """The texts of a run of fragments; ``span``: the rows they come from."""
+    order = np.empty(fragments.stop - fragments.start, dtype=np.uint32)
+    texts: list[pl.Series] = []
+    number = 0
+    for name, rows in tree.items():
+        part = span[name]
+        place = places[name][part] - fragments.start
+        own = _own_texts(rows, part)
+        order[place if rows.loose is None else place[rows.loose[part]]] = np.arange(number, number + len(own))
+        texts.append(own)
+        number += len(own)
+        if not rows.closed:
+            order[place + sizes[name][part] - 1] = number
+            texts.append(pl.Series([rows.closing]))
+            number += 1
+    return pl.concat(texts, rechunk=True).gather(pl.Series(order))
+
+
+def _own_texts(rows: _Rows, part: slice) -> pl.Series:
+    """The fragments of those of the rows that have one of their own, in table order."""
+    keep = None if rows.loose is None else rows.loose[part]
+    height = part.stop - part.start if keep is None else int(keep.sum())
     if height == 0:
         return pl.Series(dtype=pl.String)
-    return _formatted(parts, height)
+    parts = [piece if isinstance(piece, str) else _chosen(piece, part, keep) for piece in rows.parts]
+    if all(isinstance(piece, str) for piece in parts):
+        return pl.repeat("".join(map(str, parts)), height, dtype=pl.String, eager=True)
+    return pl.select(_template(parts)).to_series()
 
 
-def _formatted(parts: Sequence[Part], height: int) -> pl.Series:
+def _chosen(column: pl.Series, part: slice, keep: NDArray[np.bool_] | None) -> pl.Series:
+    rows = column[part]
+    return rows if keep is None else rows.filter(pl.Series(keep))
+
+
+def _template(parts: Sequence[Part]) -> pl.Expr:
     """The parts of each row one after the other; null where one of them is null."""
     columns = [part for part in parts if not isinstance(part, str)]
-    template = "".join(_literal(part) if isinstance(part, str) else "{}" for part in parts)
-    text = pl.select(pl.format(template, *columns)).to_series()
-    return text if columns else text.new_from_index(0, height)
+    return pl.format("".join(_literal(part) if isinstance(part, str) else "{}" for part in parts), *columns)
 
 
 def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _concatenate(fragments: pl.Series, ends: Numbers) -> Fragments:
-    """``ends``: for each patient the number of fragments up to and including its last one."""
-    bytes_so_far = fragments.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
-    # A list of bytes is stored as one buffer with offsets, so this copies every byte just once.
-    data = fragments.cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
-    return Fragments(memoryview(data), bytes_so_far[ends - 1])
 
 
 # --- attributes and their values
@@ -359,7 +410,9 @@ def _attribute(place: str, attribute: Attribute, frame: pl.DataFrame) -> list[Pa
     if nulls == len(column):
         return []
     parts = [f' {attribute.name}="', *_texts(place, column, frame["_id"]), '"']
-    return [_formatted(parts, len(column)).fill_null("")] if nulls else parts
+    if not nulls:
+        return parts
+    return [pl.select(pl.when(column.is_not_null()).then(_template(parts)).otherwise(pl.lit(""))).to_series()]
 
 
 def _texts(place: str, column: pl.Series, ids: pl.Series) -> list[Part]:
@@ -396,7 +449,7 @@ def _looked_up(numbers: pl.Series, meaning: type[pl.DataType]) -> pl.Series:
     Each number of a dense range is written once: looking it up costs a tenth of writing it again.
     """
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
-    if high - low >= len(numbers):
+    if high - low >= len(numbers) or not -_BEYOND_64_BITS < low <= high < _BEYOND_64_BITS:
         return numbers.cast(meaning).cast(pl.String)
     texts = pl.int_range(low, high + 1, dtype=pl.Int64, eager=True).cast(numbers.dtype).cast(meaning).cast(pl.String)
     return texts.gather(numbers.cast(pl.Int64) - low)

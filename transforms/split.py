@@ -63,9 +63,10 @@ class PatientTooLarge(DataRefused):
 def plan_parts(ends: Ends, fixed: Fixed, size_of: Callable[[int], int], limit: int) -> list[Part]:
     """The fewest parts in the given order, each as full as whole patients allow.
 
-    ends: where each patient's fragment ends, bytes, never falling. fixed: document bytes outside the fragments, a number
-    or a function of the part's place from 0. size_of: finished mail for a document length, never falling. limit: bytes,
-    inclusive. No patients, no parts. Raises PatientTooLarge, or WrongUse when not even an empty message fits.
+    ends: where each patient's fragment ends, bytes, never falling. fixed: document bytes outside the fragments, a
+    number or a function of the part's place from 0. size_of: finished mail for a document length, never falling.
+    limit: bytes, inclusive. No patients, no parts. Raises PatientTooLarge, or WrongUse when not even an empty message
+    fits.
     """
     _check_order(ends)
     allowed = _largest(size_of, limit)
@@ -156,7 +157,7 @@ def _check_order(ends: Ends) -> None:
 
 
 def _largest(size_of: Callable[[int], int], limit: int) -> int:
-    """The largest length whose size is within the limit; -1 when there is none. A mail is never shorter than its content."""
+    """The largest length whose size is within the limit; -1 for none. A mail is never shorter than its content."""
     return bisect_right(range(max(limit, 0) + 1), limit, key=size_of) - 1
 
 
@@ -201,7 +202,7 @@ class _Stream:
 def _fill(
     first: int, ends: Ends, chunks: Callable[[int, int], bytes], stream: _Stream, room: int
 ) -> tuple[int, _Stream]:
-    """Feed whole patients until the next one is known not to fit; returns the first patient left out, and the stream."""
+    """Feed whole patients until the next one is known not to fit; returns the first one left out, and the stream."""
     last, over = first, len(ends) + 1  # `over`: the smallest end known not to fit
     ratio = 1.0  # nothing is known of the data yet, so it is taken as incompressible
     while last + 1 < over:

@@ -1,0 +1,44 @@
+# Two commands are enough: `make report` runs the sample hospital's 2020-T1, `make test` runs the tests. Both set up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: report test check ui docs lock bench clean
+
+report: $(READY)
+	$(BIN)/npr run 2020-T1
+
+test: $(READY)
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pipelines.docs --check
+
+ui: $(READY)
+	$(BIN)/npr ui
+
+docs: $(READY)
+	$(BIN)/python -m pipelines.docs
+
+bench: $(READY)
+	$(BIN)/python benchmarks/render.py
+
+# The lock holds names, versions and hashes, and no word of where packages come from.
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-strip-extras --universal \
+	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) var

@@ -1,0 +1,78 @@
+"""Stage 5: content rules over the class tables, and identity against activity.
+
+Belongs here: reading class tables batch by batch, writing findings. Does not belong here: the rules
+(``schemas/rules``, ``transforms.findings``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import polars as pl
+
+from assets.lake import growing, message_path, read
+from assets.ports import Run
+from schemas.errors import DataRefused
+from schemas.layouts import load_layout
+from schemas.records import Findings, MessageRows, MessageSet, Staged
+from schemas.rulebook import CONSEQUENCES, rulebook
+from transforms.findings import SCHEMA, find
+
+
+def findings(run: Run) -> Findings:
+    """Write one table of findings; stop when a finding would make NPR drop the whole message."""
+    made = run.store.load("messages", run.key, MessageSet)
+    staged = run.store.load("staging", run.key, Staged)
+    by_rule: Counter[str] = Counter()
+    by_consequence: Counter[str] = Counter(dict.fromkeys(CONSEQUENCES, 0))
+    with growing(run, "finding") as tables:
+        tables.add("findings", pl.DataFrame(schema=SCHEMA))
+        for module in made.modules:
+            for first, last in staged.batches:
+                found = _batch(run, module, first, last)
+                tables.add("findings", found)
+                by_rule.update(dict(found.group_by("rule").len().iter_rows()))
+                by_consequence.update(dict(found.group_by("consequence").len().iter_rows()))
+    insist_same_patients(run, made)
+    record = Findings(
+        snapshot=staged.snapshot, by_rule=dict(sorted(by_rule.items())), by_consequence=dict(by_consequence)
+    )
+    run.store.save("findings", run.key, record)
+    _insist_kept(record)
+    return record
+
+
+def _batch(run: Run, module: MessageRows, first: int, last: int) -> pl.DataFrame:
+    use = module.schema_use
+    layout = load_layout(use.module, use.version)
+    tables = {node: read(message_path(run, use.module, node), first, last) for node in module.rows}
+    return find(rulebook(), layout, run.period, tables)
+
+
+def insist_same_patients(run: Run, made: MessageSet) -> None:
+    """``ide`` holds exactly the patients of the other modules (IDE-01, IDE-02). DataRefused gives counts only."""
+    holders = {}
+    for module in made.modules:
+        use = module.schema_use
+        path = message_path(run, use.module, load_layout(use.module, use.version).patient)
+        holders[use.module] = pl.read_parquet(path, columns=["_patient"])["_patient"]
+    if "ide" not in holders:
+        return
+    identified = holders.pop("ide").unique()
+    active = pl.concat(list(holders.values())).unique()
+    without, idle = (~active.is_in(identified.implode())).sum(), (~identified.is_in(active.implode())).sum()
+    if without or idle:
+        raise DataRefused(
+            f"identity and activity differ: {without} patients without identity, {idle} identities without activity",
+            rule="IDE-01, IDE-02: ide holds exactly the patients of the activity",
+            fix="deliver an identity for each patient (typeID 9 with the birth date where there is no number)",
+        )
+
+
+def _insist_kept(record: Findings) -> None:
+    if record.by_consequence["drop_message"]:
+        raise DataRefused(
+            f"{record.by_consequence['drop_message']} findings would make NPR drop a whole message",
+            where="table finding.findings, consequence drop_message",
+            fix="correct the source and extract again",
+        )

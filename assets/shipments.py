@@ -1,0 +1,400 @@
+"""Stage 7: whole patients into parts, each a valid message of its own, packed below the limit.
+
+Belongs here: reading fragments, validating every part against the XSD, packing, writing parts and manifest. Does not belong
+here: where a part ends (``transforms.split``), how it is packed (``transforms.packing``), handing it over.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from assets.accounts import accounts
+from assets.lake import IDENTITY_MODULES, message_path
+from assets.ports import Run
+from assets.rendered import Rendered
+from schemas.codelists import codes_digest
+from schemas.errors import DataRefused, WrongUse
+from schemas.layouts import load_layout, message_type
+from schemas.receivers import Receiver, default_limit, nhn_ceiling
+from schemas.records import (
+    Findings,
+    FragmentSet,
+    Manifest,
+    MessageOut,
+    MessageRows,
+    MessageSet,
+    PartIds,
+    ShipmentOut,
+    Snapshot,
+    Submission,
+    digest,
+)
+from schemas.xsd import compile_with_head, validate_stream
+from transforms import packing, split
+from transforms.class_tables import nodes_of_patients
+from transforms.envelope import Coded, HeadMessage, Party, head
+from transforms.packing import Packing, PackingIds
+from transforms.render import render_shell
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from lxml.etree import XMLSchema
+
+    from schemas.layout import Layout
+
+MANIFEST = "manifest.json"
+SHOWN_FAULTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Largest finished file, in bytes, and how sure we are of it."""
+
+    bytes: int
+    certainty: str
+
+
+def shipments(run: Run) -> Manifest:
+    """Make all parts of the period's messages. The same inputs again give the parts that are already there."""
+    made = run.store.load("messages", run.key, MessageSet)
+    receiver, certificate = run.receiver()
+    limit = size_limit(run)
+    submission = run.store.submission(
+        run.key, run.unit.institusjonID, run.period.year, _inputs(run, made, limit, certificate), run.now()
+    )
+    folder = run.store.shipments(run.key, submission.number)
+    if not (folder / MANIFEST).exists():
+        with run.store.writing_folder(folder) as room:
+            bench = _Bench(run, receiver, certificate, limit, room, submission)
+            done = [bench.module(module) for module in made.modules]
+            run.store.keep_ids(submission, list(bench.stored.values()))
+            manifest = _manifest(run, submission, made, done, limit)
+            (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    insist_bytes(run, manifest)
+    run.store.save("manifest", run.key, manifest)
+    return manifest
+
+
+def size_limit(run: Run) -> Limit:
+    """The limit of this run: given, configured, or by the year of the data; never above what the network carries."""
+    given = run.options.limit_bytes or run.config.shipping.packed_bytes
+    ceiling = nhn_ceiling()
+    if given and given > ceiling.bytes:
+        raise WrongUse(
+            f"limit of {given} bytes is above what Norsk helsenett carries",
+            where="shipping.packed_bytes or --limit-bytes",
+            rule=ceiling.source,
+            fix=f"give at most {ceiling.bytes}, or send over NHN-EDI-STOR",
+        )
+    default = default_limit(run.period.year)
+    return Limit(given, "set by configuration") if given else Limit(default.bytes, default.certainty)
+
+
+def _inputs(run: Run, made: MessageSet, limit: Limit, certificate: x509.Certificate) -> str:
+    rendered = run.store.load("fragments", run.key, FragmentSet)
+    return digest(
+        {
+            "pipeline": run.pipeline,
+            "profile": run.config.profile,
+            "unit": run.unit.model_dump(mode="json", exclude={"extract"}),
+            "messages": made.model_dump(mode="json"),
+            "fragments": rendered.model_dump(mode="json"),
+            "limit": limit.bytes,
+            "gzip": run.config.shipping.gzip,
+            "receiver": hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest(),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    message: MessageOut
+    shipments: tuple[ShipmentOut, ...]
+
+
+class _Bench:
+    """What all parts of a submission share while they are made."""
+
+    def __init__(
+        self,
+        run: Run,
+        receiver: Receiver,
+        certificate: x509.Certificate,
+        limit: Limit,
+        room: Path,
+        submission: Submission,
+    ) -> None:
+        self.run = run
+        self.receiver = receiver
+        self.certificate = certificate
+        self.limit = limit
+        self.room = room
+        self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
+        self.next_lopenr = submission.first_lopenr
+        self.created = submission.created_at
+
+    def module(self, module: MessageRows) -> _Done:
+        """All parts of one module, and the message as a whole."""
+        layout = load_layout(module.schema_use.module, module.schema_use.version)
+        work = _Work(self, layout)
+        whole = hashlib.sha256()
+        body_bytes = 0
+        parts: list[ShipmentOut] = []
+        for number, (part, payload) in enumerate(work.plan()):
+            self._insist_split(number + 1)
+            shell = work.shell(number)
+            if number == 0:
+                whole.update(shell[0])
+                body_bytes += len(shell[0]) + len(shell[1])
+            for piece in work.rendered.pieces(part.first, part.last_exclusive):
+                whole.update(piece)
+                body_bytes += len(piece)
+            parts.append(work.finish(number, part, payload))
+            self.run.progress(f"packing {layout.module}", part.last_exclusive, module.patients)
+        whole.update(shell[1])
+        self.next_lopenr += len(parts)
+        message = MessageOut(
+            module=layout.module,
+            version=layout.version,
+            patients=module.patients,
+            records=sum(module.rows.values()),
+            bytes=body_bytes,
+            sha256=whole.hexdigest(),
+        )
+        return _Done(message, tuple(part.model_copy(update={"parts": len(parts)}) for part in parts))
+
+    def part_ids(self, module: str, number: int) -> PartIds:
+        """Ids of a part: the stored ones where the submission was begun before."""
+        known = self.stored.get((module, number + 1))
+        if known:
+            return known
+        ids = self.stored[module, number + 1] = PartIds(
+            module=module,
+            part=number + 1,
+            lopenr=self.next_lopenr + number,
+            msg_id=str(uuid.uuid4()),
+            gen_date=self.created.isoformat(timespec="seconds"),
+        )
+        return ids
+
+    def _insist_split(self, parts: int) -> None:
+        shipping = self.run.config.shipping
+        split.split_policy(self.run.config.profile, parts, shipping.split_agreement, shipping.split)
+
+
+class _Work:
+    """One module on the bench."""
+
+    def __init__(self, bench: _Bench, layout: Layout) -> None:
+        self.bench = bench
+        self.layout = layout
+        run = bench.run
+        identity = layout.module in IDENTITY_MODULES
+        self.rendered = Rendered(run.store.fragments(layout.module, run.key, identity=identity))
+        self.schema: XMLSchema = compile_with_head(layout)
+        inside = {node.id for node in nodes_of_patients(layout)}
+        above = [node.id for node in layout.nodes if node.id not in inside]
+        paths = {node: message_path(run, layout.module, node) for node in above}
+        self.tables = {node: pl.read_parquet(path) for node, path in paths.items() if path.exists()}
+        self.type = message_type(layout.module)
+        self.lengths = sum(len(x) for x in self._around(0, _SAMPLE_IDS)) - len(str(bench.next_lopenr))
+
+    def shell(self, number: int) -> tuple[bytes, bytes]:
+        """Bytes around the patients of a part, with its lopenr."""
+        melding = self.tables["Melding"].with_columns(lopenr=pl.lit(self.bench.next_lopenr + number))
+        return render_shell(self.layout, {**self.tables, "Melding": melding})
+
+    def plan(self) -> Iterator[tuple[split.Part, bytes | None]]:
+        """Ranges of patients, with the gzip payload where one is made on the way. Names a patient that is too large."""
+        try:
+            yield from self._gzip_parts() if self.bench.run.config.shipping.gzip else self._plain_parts()
+        except split.PatientTooLarge as error:
+            raise self._named(error) from None
+
+    def _plain_parts(self) -> Iterator[tuple[split.Part, None]]:
+        size_of = partial(packing.packed_size, packing=self._packing(_SAMPLE_IDS))
+        plan = split.plan_parts(self.rendered.ends, self._fixed, size_of, self._limit)
+        return ((part, None) for part in plan)
+
+    def _fixed(self, number: int) -> int:
+        """Bytes of a part's document besides its patients: only the digits of lopenr differ between parts."""
+        return self.lengths + len(str(self.bench.next_lopenr + number))
+
+    def _gzip_parts(self) -> Iterator[tuple[split.Part, bytes]]:
+        size_of = partial(packing.packed_size_of_payload, packing=self._packing(_SAMPLE_IDS))
+        suffix = self._around(0, _SAMPLE_IDS)[1]
+        # Compressed size depends on the very bytes, so the ids of a part are settled before it is filled.
+        return split.plan_parts_gzip(
+            self.rendered.bytes,
+            self.rendered.ends,
+            lambda number: self._around(number, self.bench.part_ids(self.layout.module, number))[0],
+            suffix,
+            size_of,
+            self._limit,
+        )
+
+    @property
+    def _limit(self) -> int:
+        return self.bench.limit.bytes
+
+    def finish(self, number: int, part: split.Part, payload: bytes | None) -> ShipmentOut:
+        """Validate, pack and write one part."""
+        bench, module = self.bench, self.layout.module
+        ids = bench.part_ids(module, number)
+        before, after = self._around(number, ids)
+        document = b"".join([before, *self.rendered.pieces(part.first, part.last_exclusive), after])
+        faults = self._insist_valid(document, number)
+        packed = self._packing(ids)
+        mail = packing.pack(document, packed) if payload is None else packing.pack_payload(payload, packed)
+        if len(mail) > self._limit:
+            raise RuntimeError(f"{module} part {number + 1} is larger than planned")
+        name = f"{module}-{number + 1:03}.eml"
+        (bench.room / name).write_bytes(mail)
+        shell = self.shell(number)
+        head_length = len(before) - len(shell[0])
+        body = document[head_length : len(document) - (len(after) - len(shell[1]))]
+        return ShipmentOut(
+            module=module,
+            part=number + 1,
+            parts=0,
+            packed_bytes=len(mail),
+            limit_bytes=self._limit,
+            patients=part.last_exclusive - part.first,
+            path=name,
+            sha256=hashlib.sha256(mail).hexdigest(),
+            body_sha256=hashlib.sha256(body).hexdigest(),
+            body_bytes=len(body),
+            lopenr=ids.lopenr,
+            msg_id=ids.msg_id,
+            schema_faults=faults,
+        )
+
+    def _around(self, number: int, ids: PartIds) -> tuple[bytes, bytes]:
+        """Everything of the document but the patients: head message and shell."""
+        opening, closing = head(self._head(ids))
+        prefix, suffix = self.shell(number)
+        return opening + prefix, suffix + closing
+
+    def _head(self, ids: PartIds) -> HeadMessage:
+        unit, receiver = self.bench.run.unit, self.bench.receiver
+        production = self.bench.run.config.profile == "production"
+        return HeadMessage(
+            type_v=self.type.v,
+            type_dn=self.type.dn,
+            msg_id=ids.msg_id,
+            gen_date=ids.gen_date,
+            sender=Party(unit.organisation.name, unit.organisation.her_id, Party(unit.sender.name, unit.sender.her_id)),
+            receiver=Party(receiver.name, receiver.her_id, Party(receiver.unit_name, receiver.unit_her_id)),
+            processing_status=Coded("P", "Produksjon") if production else None,
+            document_form=receiver.form.document,
+        )
+
+    def _packing(self, ids: PartIds) -> Packing:
+        bench = self.bench
+        from_her, to_her = bench.run.unit.sender.her_id, bench.receiver.unit_her_id
+        routing = bench.receiver.form.routing(self.type.v, from_her, to_her)
+        return Packing(
+            gzip=bench.run.config.shipping.gzip,
+            certificate=bench.certificate,
+            ids=_packing_ids(ids),
+            from_her=from_her,
+            to_her=to_her,
+            from_mail=f"{from_her}@sender.invalid",
+            to_mail=bench.receiver.mail or f"{to_her}@receiver.invalid",
+            **routing.model_dump(),
+        )
+
+    def _insist_valid(self, document: bytes, number: int) -> int:
+        faults = validate_stream(self.schema, [document])
+        if faults:
+            lines = [f"{f.element} {f.attribute or ''}: {f.text}" for f in faults[:SHOWN_FAULTS]]
+            raise DataRefused(
+                f"{self.layout.module} part {number + 1} does not validate: {len(faults)} faults",
+                where="\n         ".join(lines),
+                rule=f"MSG-15: schema {self.layout.version}, {'official' if self.layout.official else 'ours'}",
+                fix="nothing was published; the mapping or the data break the model",
+            )
+        return len(faults)
+
+    def _named(self, error: split.PatientTooLarge) -> DataRefused:
+        ordinal = int(self.rendered.patients[error.index])
+        path = self.bench.run.store.table("staging", "patients", self.bench.run.key)
+        key = pl.scan_parquet(path).filter(pl.col("_patient") == ordinal).select("pasientNr").collect().item()
+        return DataRefused(
+            f"{self.layout.module}: {error.what}", where=f"pasientNr {key}", rule=error.rule, fix=error.fix
+        )
+
+
+_SAMPLE_IDS = PartIds(
+    module="ord", part=1, lopenr=1, msg_id=str(uuid.UUID(int=0)), gen_date="2000-01-01T00:00:00+00:00"
+)
+
+
+def _packing_ids(ids: PartIds) -> PackingIds:
+    """Ids of the mail, derived from the message id: fixed in length, and the same again for the same message."""
+    def derived(role: str) -> str:
+        return str(uuid.uuid5(uuid.UUID(ids.msg_id), role))
+
+    return PackingIds(
+        message_id=derived("message"),
+        conversation_id=derived("conversation"),
+        mail_id=f"{derived('mail')}@sender.invalid",
+        boundary=derived("boundary"),
+        soap_content_id=derived("soap"),
+        payload_content_id=derived("payload"),
+        timestamp=dt.datetime.fromisoformat(ids.gen_date),
+    )
+
+
+def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Done], limit: Limit) -> Manifest:
+    found = run.store.load("findings", run.key, Findings)
+    shipping = run.config.shipping
+    agreement = shipping.split_agreement
+    return Manifest(
+        key=run.key,
+        submission=submission.number,
+        profile=run.config.profile,
+        created_at=submission.created_at,
+        pipeline=run.pipeline,
+        snapshot=run.store.load("snapshot", run.key, Snapshot),
+        tables=accounts(run),
+        schemas=tuple(module.schema_use for module in made.modules),
+        codes_sha256=codes_digest(),
+        findings=found.by_consequence,
+        messages=tuple(one.message for one in done),
+        shipments=tuple(part for one in done for part in one.shipments),
+        limit_certainty=limit.certainty,
+        split={
+            "allowed": str(shipping.split).lower(),
+            "certainty": "C: how parts combine at the register is documented nowhere",
+            "agreement": agreement.reference if agreement else "",
+        },
+    )
+
+
+def insist_bytes(run: Run, manifest: Manifest) -> None:
+    """Refuse when a packed part is not, byte for byte, the one that was made and validated."""
+    folder = run.store.shipments(run.key, manifest.submission)
+    for part in manifest.shipments:
+        path = folder / part.path
+        if not path.is_file() or _sha256(path) != part.sha256 or part.packed_bytes > part.limit_bytes:
+            raise DataRefused(
+                f"{part.path}: not the file the manifest names",
+                where=str(folder),
+                fix="remove the folder and run again; it is made anew from the same data",
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

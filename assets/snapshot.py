@@ -1,0 +1,342 @@
+"""Stage 1: freeze the extract.
+
+Belongs here: reading ``extract.toml`` and the files it names, control totals, decoding, and splitting identities off. Does not
+belong here: types and checks of values (``assets.staging``), foreign files (``assets.sources``).
+
+The snapshot keeps the columns of the contract as delivered and the place of each row; not the raw bytes, since a raw
+file can hold identity in a column nobody told us of. Its SHA-256 is kept instead.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import polars as pl
+from pydantic import ValidationError
+
+from assets import sources
+from assets.ports import Run
+from schemas.contract import Table, load_contract
+from schemas.errors import DataRefused, WrongUse
+from schemas.extract_file import DeliveredFile, ExtractFile
+from schemas.records import FileRecord, Snapshot, digest
+from transforms import decoding
+
+CHUNK = 1 << 20
+TAIL = 1 << 16
+RECORD = "snapshot.json"
+
+
+def take(run: Run) -> Snapshot:
+    """Freeze the extract of the run's unit and return its record. Nothing is kept of an extract that is refused."""
+    folder = _folder(run)
+    source = sources.load(run.sources, run.options.source) if run.options.source else None
+    delivered = source.describe(folder, run.key.unit) if source else read_extract_file(folder)
+    _gate(run, delivered, folder)
+    hashes = {name: _sha256(_existing(folder, name, file)) for name, file in delivered.files.items()}
+    _insist_hashes(delivered, hashes)
+    contract = load_contract(delivered.contract)
+    identity = {
+        "files": hashes,
+        "extract": delivered.model_dump(mode="json"),
+        "contract": contract.version,
+        "source": source.digest if source else "",
+    }
+    snapshot_id = digest(identity)[:20]
+    place = run.store.snapshot(run.key.unit, snapshot_id)
+    if not (place / RECORD).exists():
+        _freeze(run, snapshot_id, folder, delivered, hashes, source)
+    record = Snapshot.model_validate_json((place / RECORD).read_bytes())
+    run.store.save("snapshot", run.key, record)
+    return record
+
+
+def read_extract_file(folder: Path) -> ExtractFile:
+    """``extract.toml`` of a folder. WrongUse names the key that is wrong and how to write it."""
+    path = folder / "extract.toml"
+    if not path.is_file():
+        raise WrongUse(f"{folder}: no extract.toml", fix="see docs/extract-contract.md, or name a --source mapping")
+    try:
+        return ExtractFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{path}: not TOML", where=str(error), fix="write it as UTF-8 TOML") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise WrongUse(f"{path}: not as agreed", where="; ".join(lines), fix="see docs/extract-contract.md") from None
+
+
+def _folder(run: Run) -> Path:
+    folder = run.options.extract or run.unit.extract
+    if folder is None:
+        raise WrongUse(
+            f"no extract for unit {run.key.unit}",
+            fix=f"give --extract DIR, or set extract under [units.{run.key.unit}] in npr.toml",
+        )
+    if not folder.is_dir():
+        raise WrongUse(f"{folder}: no such folder", where=f"extract of unit {run.key.unit}")
+    return folder
+
+
+def _gate(run: Run, delivered: ExtractFile, folder: Path) -> None:
+    where = str(folder / "extract.toml")
+    if delivered.environment != "production" and run.config.profile != "rehearsal":
+        raise DataRefused(
+            f"the extract comes from a {delivered.environment} environment and the profile is {run.config.profile}",
+            where=f"{where}, environment",
+            rule="TEST-01: test data must never reach the register",
+            fix="extract from the production system, or run with --profile rehearsal",
+        )
+    if delivered.reporting_unit != run.key.unit:
+        raise DataRefused(
+            f"the extract is of another unit than {run.key.unit}",
+            where=f"{where}, reporting_unit",
+            fix=f"run with --unit {delivered.reporting_unit}, or give the extract of {run.key.unit}",
+        )
+    if delivered.extracted_at.date() < run.period.end:
+        raise DataRefused(
+            f"the extract was taken before {run.period.key} ended ({run.period.end})",
+            where=f"{where}, extracted_at",
+            rule="MSG-06: uttakDato is not before tilDatoPeriode; a report may be early only if it holds the whole period",
+            fix="extract again after the period, or report an earlier period",
+        )
+
+
+def _existing(folder: Path, name: str, file: DeliveredFile) -> Path:
+    path = folder / file.path
+    if not path.is_file():
+        raise DataRefused(
+            f"{file.path}: file is missing",
+            where=f"{folder / 'extract.toml'}, files.{name}",
+            fix="deliver the file, or take it out of extract.toml if the table is optional",
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _insist_hashes(delivered: ExtractFile, hashes: dict[str, str]) -> None:
+    for name, file in delivered.files.items():
+        if file.sha256 and file.sha256 != hashes[name]:
+            raise DataRefused(
+                f"{file.path}: not the bytes that extract.toml names",
+                where=f"files.{name}.sha256",
+                fix="the file was changed or cut on its way; deliver it again",
+            )
+
+
+def _freeze(
+    run: Run,
+    snapshot_id: str,
+    folder: Path,
+    delivered: ExtractFile,
+    hashes: dict[str, str],
+    source: sources.Source | None,
+) -> None:
+    store, unit = run.store, run.key.unit
+    open_place = store.snapshot(unit, snapshot_id)
+    kept_apart = store.snapshot(unit, snapshot_id, identity=True)
+    with store.writing_folder(open_place) as plain, store.writing_folder(kept_apart) as private:
+        if source:
+            files = source.map(folder, delivered, plain, private, hashes)
+        else:
+            files = _contract_files(folder, delivered, plain, private, hashes)
+        record = Snapshot(
+            id=snapshot_id,
+            unit=unit,
+            contract=delivered.contract,
+            source=source.name if source else "",
+            source_system=delivered.source_system,
+            environment=delivered.environment,
+            extracted_at=delivered.extracted_at,
+            files=files,
+            accepted=tuple(a.model_dump() for a in (*delivered.accepted, *run.unit.accepted)),
+        )
+        (plain / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _contract_files(
+    folder: Path, delivered: ExtractFile, plain: Path, private: Path, hashes: dict[str, str]
+) -> tuple[FileRecord, ...]:
+    contract = load_contract(delivered.contract)
+    if unknown := sorted(set(delivered.files) - set(contract.tables)):
+        raise WrongUse(
+            f"extract.toml names tables the contract does not have: {', '.join(unknown)}",
+            fix=f"tables are {', '.join(contract.tables)}",
+        )
+    records = []
+    for table in contract.tables.values():
+        target = (private if table.identity else plain) / f"{table.name}.parquet"
+        file = delivered.files.get(table.name)
+        if file is None:
+            _absent(table, target)
+            continue
+        record = _freeze_file(folder / file.path, file, table, target, private, hashes[table.name])
+        if record.rows != file.rows:
+            raise DataRefused(
+                f"{file.path}: {record.rows} rows read, but the control total says {file.rows}",
+                where=f"{file.path}, rows; extract.toml, files.{table.name}.rows",
+                rule="control total",
+                fix="the file is cut, or written on after the count; deliver it again",
+            )
+        records.append(record)
+    for text in private.glob(".*.csv"):
+        text.unlink()
+    return tuple(records)
+
+
+def _absent(table: Table, target: Path) -> None:
+    if table.required:
+        raise DataRefused(
+            f"{table.name}: not delivered",
+            where=f"extract.toml, files.{table.name}",
+            fix="deliver the file; when there is nothing to report, a file with the header alone and rows = 0",
+        )
+    pl.DataFrame(schema={"_row": pl.UInt32}).write_parquet(target)
+
+
+def _freeze_file(
+    path: Path, file: DeliveredFile, table: Table, target: Path, private: Path, sha256: str
+) -> FileRecord:
+    facts: dict[str, Any] = {"table": table.name, "name": file.path, "sha256": sha256, "bytes": path.stat().st_size}
+    if path.suffix == ".parquet":
+        frame = _parquet(path, file.path).with_row_index("_row", offset=1)
+        facts |= {"format": "parquet", "decided": "by the format"}
+    else:
+        dialect, text = _dialect(path, file, table, private)
+        frame = pl.scan_csv(
+            text,
+            separator=dialect.separator,
+            infer_schema=False,
+            row_index_name="_row",
+            row_index_offset=1,
+            truncate_ragged_lines=False,
+        )
+        facts |= {
+            "format": "csv",
+            "encoding": dialect.encoding + (" with BOM" if dialect.bom else ""),
+            "separator": dialect.separator,
+            "decimal": dialect.decimal,
+            "decided": dialect.decided,
+        }
+    columns = frame.collect_schema().names()
+    _insist_columns(file.path, table, columns)
+    known = [name for name in table.names if name in columns]
+    rows = _sink(frame.select("_row", *known), target, file.path)
+    _insist_letters(target, file.path)
+    return FileRecord(
+        rows=rows,
+        columns_missing=tuple(name for name in table.names if name not in columns),
+        columns_unknown=len(set(columns) - set(known) - {"_row"}),
+        **facts,
+    )
+
+
+def _parquet(path: Path, name: str) -> pl.LazyFrame:
+    try:
+        frame = pl.scan_parquet(path)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError):
+        raise DataRefused(f"{name}: not a readable Parquet file", where=name, fix="deliver the file again") from None
+    return frame
+
+
+def _sink(frame: pl.LazyFrame, target: Path, name: str) -> int:
+    try:
+        frame.sink_parquet(target, row_group_size=100_000)
+    except (pl.exceptions.PolarsError, OSError):
+        # The library's own message quotes the line.
+        raise DataRefused(
+            f"{name}: the rows do not all have the fields of the header",
+            where=name,
+            rule="one field per column, quotes closed",
+            fix="check separator and quoting, or deliver the file again: it may be cut",
+        ) from None
+    return cast("int", pl.scan_parquet(target).select(pl.len()).collect().item())
+
+
+def _insist_columns(file: str, table: Table, columns: list[str]) -> None:
+    missing = [column.name for column in table.columns if column.required and column.name not in columns]
+    if missing:
+        raise DataRefused(
+            f"{file}: column {', '.join(missing)} is missing",
+            where=f"{file}, line 1",
+            rule=f"extract contract, table {table.name}",
+            fix="deliver the column; names are spelled as in docs/extract-contract.md",
+        )
+
+
+def _insist_letters(target: Path, file: str) -> None:
+    frame = pl.scan_parquet(target).select("_row", pl.selectors.string())
+    for batch in _slices(frame):
+        lost = decoding.lost_letters(batch)
+        if not lost.is_empty():
+            row, column = lost.row(0)
+            raise DataRefused(
+                f"{file}: letters such as æ, ø, å were lost in {lost.height} places",
+                where=f"{file}, row {row}, field {column} (first place)",
+                rule="encoding",
+                fix="extract again in UTF-8, or declare the encoding the file really has",
+            )
+
+
+def _slices(frame: pl.LazyFrame, rows: int = 250_000) -> Iterator[pl.DataFrame]:
+    total = frame.select(pl.len()).collect().item()
+    for start in range(0, total, rows):
+        yield frame.slice(start, rows).collect()
+
+
+def _dialect(path: Path, file: DeliveredFile, table: Table, private: Path) -> tuple[decoding.Dialect, Path]:
+    """Decide how a text file is written, and give a path to it in UTF-8 (the file itself where it already is)."""
+    encoding = file.encoding or decoding.detect_encoding(_chunks(path))
+    text = private / f".{table.name}.csv"
+    with text.open("wb") as out:
+        for chunk in decoding.recode(_chunks(path), encoding, file.path):
+            out.write(chunk)
+    with text.open("rb") as opened:
+        first = opened.readline().removeprefix(decoding.BOM).decode().rstrip("\r\n")
+        separator = decoding.detect_separator(first, table.names, file.path, file.separator)
+        opened.seek(max(0, text.stat().st_size - TAIL))
+        tail = opened.read().decode(errors="ignore")
+    _insist_whole(tail, separator, len(decoding.split_header(first, separator)), file.path)
+    with _open(path) as raw:
+        bom = raw.read(3) == decoding.BOM
+    declared = [file.encoding, file.separator, file.decimal]
+    how = "declared" if all(declared) else "partly declared" if any(declared) else "detected"
+    # With a comma between the fields a decimal comma could not be told from it unquoted; elsewhere Norwegian
+    # systems write it, so a comma is read as the decimal sign unless the file says otherwise.
+    decimal = file.decimal or ("." if separator == "," else ",")
+    return decoding.Dialect(encoding, bom, separator, decimal, how), text
+
+
+def _insist_whole(tail: str, separator: str, columns: int, file: str) -> None:
+    lines = tail.split("\n", 1)
+    body = lines[1] if len(lines) > 1 and len(tail) >= TAIL // 2 else tail
+    if decoding.short_record(body, separator, columns):
+        raise DataRefused(
+            f"{file}: the last row is cut",
+            where=f"{file}, last row",
+            rule="every row has the fields of the header",
+            fix="deliver the file again; it was cut on its way",
+        )
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        with _open(path) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except (EOFError, gzip.BadGzipFile):
+        raise DataRefused(f"{path.name}: the compressed file is cut", where=path.name, fix="deliver it again") from None
+

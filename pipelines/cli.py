@@ -1,0 +1,189 @@
+"""The command line ``npr``.
+
+Belongs here: arguments, printing, exit codes. Does not belong here: anything else; commands import what they need when they
+run, so that help is there at once.
+
+Exit codes: 0 done, 1 the data or a gate refused, 2 wrong use or configuration, 70 a bug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+from schemas.errors import NprError
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+P = ParamSpec("P")
+BUG = 70
+
+
+def main() -> None:
+    """Entry point of ``npr``."""
+    cli(prog_name="npr")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="npr-pipeline")
+@click.option("--config", type=click.Path(path_type=Path), help="npr.toml to use [default: ./npr.toml, or NPR_CONFIG]")
+@click.option("--home", type=click.Path(path_type=Path), help="the only place written to [default: ./var, or NPR_HOME]")
+@click.option("--profile", type=click.Choice(["rehearsal", "validation", "production"]), help="overrides npr.toml")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, home: Path | None, profile: str | None) -> None:
+    """From a hospital's extract to shipments ready for Norsk pasientregister (NPR)."""
+    context.obj = {"config": config, "home": home, "profile": profile}
+
+
+def _settings(context: click.Context, **overrides: Any) -> Settings:  # noqa: ANN401 - handed on to load_settings
+    from pipelines.settings import load_settings  # noqa: PLC0415 - imports pydantic
+
+    return load_settings(**{**context.obj, **{name: value for name, value in overrides.items() if value}})
+
+
+def command(name: str) -> Callable[[Callable[P, Any]], click.Command]:
+    """A command that returns (record, text): the record is printed with --json, the text otherwise."""
+
+    def decorate(body: Callable[P, Any]) -> click.Command:
+        @wraps(body)
+        def inner(*args: P.args, **kwargs: P.kwargs) -> None:
+            as_json = bool(kwargs.pop("as_json", False))
+            with _exit_codes(as_json=as_json):
+                record, text = body(*args, **kwargs)
+                click.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else text)
+
+        option = click.option("--json", "as_json", is_flag=True, help="print one JSON value on stdout, all else on stderr")
+        return cli.command(name)(option(inner))
+
+    return decorate
+
+
+@contextmanager
+def _exit_codes(*, as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: say what it is, and end with the right code
+        refused = _refusal(error)
+        if refused is None:
+            # Text of foreign exceptions can quote a value of a row; places in our code cannot.
+            places = [f"{f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(error.__traceback__)[-6:]]
+            click.echo(f"npr: a bug ({type(error).__name__}); please report it with these lines:", err=True)
+            click.echo("\n".join(f"  {place}" for place in places), err=True)
+            sys.exit(BUG)
+        click.echo(f"npr: {refused}", err=True)
+        if as_json:
+            click.echo(json.dumps(refused.as_record(), ensure_ascii=False, indent=1))
+        sys.exit(refused.exit_code)
+
+
+def _refusal(error: Exception) -> NprError | None:
+    if isinstance(error, NprError):
+        return error
+    from pipelines.runner import user_error  # noqa: PLC0415 - imports Dagster
+
+    return user_error(error)
+
+
+@command("run")
+@click.argument("period")
+@click.option("--unit", help="reporting unit of npr.toml [default: all]")
+@click.option("--extract", type=click.Path(path_type=Path), help="folder of the extract [default: as in npr.toml]")
+@click.option("--source", help="mapping of a foreign extract, a folder of sql/sources")
+@click.option("--limit-bytes", type=click.IntRange(min=1), help="largest packed shipment in bytes")
+@click.option("--profile", type=click.Choice(["rehearsal", "validation", "production"]), help="overrides npr.toml")
+@click.option("--config", type=click.Path(path_type=Path), help="npr.toml to use")
+@click.pass_context
+def run(
+    context: click.Context,
+    period: str,
+    unit: str | None,
+    extract: Path | None,
+    source: str | None,
+    limit_bytes: int | None,
+    profile: str | None,
+    config: Path | None,
+) -> tuple[Any, str]:
+    """Make the report of PERIOD (2020-M01, 2020-T1, 2020-A, ...) and put it into the outbox."""
+    from pipelines import show  # noqa: PLC0415
+    from pipelines.plan import units_of  # noqa: PLC0415
+    from schemas.period import Period  # noqa: PLC0415
+
+    settings = _settings(context, profile=profile, config=config)
+    key = Period.parse(period).key
+    units = units_of(settings, Period.parse(key), unit, extract)
+    from assets.ports import Options  # noqa: PLC0415
+    from pipelines.runner import run_partition  # noqa: PLC0415
+
+    results = []
+    for name in units:
+        with show.progress(f"{key} {name}") as progress:
+            results.append(run_partition(settings, key, name, Options(extract, source, limit_bytes), progress))
+    return results[0] if len(results) == 1 else results, show.report(results, settings)
+
+
+@command("trace")
+@click.argument("episode_id")
+@click.option("--period", help="only this period")
+@click.option("--unit", help="only this unit")
+@click.pass_context
+def trace(context: click.Context, episode_id: str, period: str | None, unit: str | None) -> tuple[Any, str]:
+    """Print the way of EPISODE_ID from file and row to shipment part."""
+    from pipelines import show  # noqa: PLC0415
+    from pipelines.trace import trace_episode  # noqa: PLC0415
+
+    found = trace_episode(_settings(context), episode_id, period, unit)
+    return found, show.trace(found)
+
+
+@command("calendar")
+@click.option("--year", type=int, help="data year [default: all with a published table]")
+@click.pass_context
+def calendar(context: click.Context, year: int | None) -> tuple[Any, str]:
+    """List reporting periods, what they ask for, and published deadlines."""
+    from pipelines import show  # noqa: PLC0415
+    from pipelines.plan import calendar_rows  # noqa: PLC0415
+
+    rows = calendar_rows(year)
+    return rows, show.calendar(rows)
+
+
+@command("doctor")
+@click.pass_context
+def doctor(context: click.Context) -> tuple[Any, str]:
+    """Check configuration, certificates, disk and permissions. Exit code 1 when something is wrong."""
+    from pipelines import show  # noqa: PLC0415
+    from pipelines.doctor import examine, insist_well  # noqa: PLC0415
+
+    found = examine(_settings(context))
+    click.echo(show.doctor(found), err=True)
+    insist_well(found)
+    return found, "everything is in order"
+
+
+@command("ui")
+@click.option("--port", type=int, default=3000, show_default=True)
+@click.pass_context
+def ui(context: click.Context, port: int) -> tuple[Any, str]:
+    """Open Dagster's pages on the same instance (stop with Ctrl-C)."""
+    import os  # noqa: PLC0415
+
+    from pipelines.runner import instance  # noqa: PLC0415
+    from pipelines.settings import export  # noqa: PLC0415
+
+    settings = _settings(context)
+    export(settings)
+    instance(settings.home).dispose()
+    os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
+    program = str(Path(sys.executable).parent / "dagster")
+    os.execv(program, [program, "dev", "-m", "pipelines.definitions", "-p", str(port)])  # noqa: S606 - our own program

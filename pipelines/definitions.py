@@ -1,0 +1,66 @@
+"""Dagster definitions: assets, checks, the job and the workbench resource.
+
+Belongs here: putting them together from settings. Does not belong here: what they do. ``build`` takes everything as
+arguments, so tests give their own; ``defs`` is what Dagster loads, with the settings it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from assets.ports import Options
+from assets.stages import assets, checks
+from pipelines.partitions import partitions
+from pipelines.settings import Settings, load_settings
+from pipelines.workbench import PIPELINE, DiskWorkbench
+from schemas.errors import NprError
+
+JOB = "report"
+OPTIONS = {
+    "extract": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="folder of the extract"),
+    "source": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="source mapping"),
+    "limit_bytes": dg.Field(dg.Noneable(int), default_value=None, is_required=False, description="packed limit, bytes"),
+}
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+def build(settings: Settings, progress: Callable[[str, int, int], None] = _silent) -> dg.Definitions:
+    """Everything over the units of the settings."""
+
+    @dg.resource(config_schema=OPTIONS)
+    def workbench(context: dg.InitResourceContext) -> DiskWorkbench:
+        given = context.resource_config
+        extract = Path(given["extract"]) if given["extract"] else None
+        return DiskWorkbench(settings, Options(extract, given["source"], given["limit_bytes"]), progress)
+
+    keys = partitions(settings.config.units)
+    multiprocess = settings.config.executor == "multiprocess"
+    executor = dg.multiprocess_executor if multiprocess else dg.in_process_executor
+    return dg.Definitions(
+        assets=assets(keys, PIPELINE),
+        asset_checks=checks(keys),
+        jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description="One period of one unit.")],
+        resources={"workbench": workbench},
+        executor=executor,
+    )
+
+
+def job() -> dg.JobDefinition:
+    """The job with the settings of the environment, for processes that must find it by name."""
+    return build(load_settings()).resolve_job_def(JOB)
+
+
+def __getattr__(name: str) -> dg.Definitions:
+    # Dagster asks for ``defs``; whoever imports ``build`` brings settings and needs no npr.toml in reach.
+    if name != "defs":
+        raise AttributeError(name)
+    try:
+        return build(load_settings())
+    except NprError as error:
+        raise dg.DagsterInvalidDefinitionError(str(error)) from None

@@ -1,0 +1,105 @@
+"""Running one partition from the command line on the same Dagster instance as the web pages.
+
+Belongs here: instance, run configuration, and getting the refusal of a stage out of Dagster. Does not belong here: printing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.ports import Options
+from pipelines import definitions
+from pipelines.partitions import partition_key
+from pipelines.settings import Settings, export
+from pipelines.store import DiskStore
+from schemas.errors import DataRefused, NprError
+from schemas.records import Delivery, Key, Manifest, summary
+
+DAGSTER_YAML = Path(__file__).parent.parent / "dagster.yaml"
+
+
+def instance(home: Path) -> dg.DagsterInstance:
+    """The Dagster instance of NPR_HOME, with this project's dagster.yaml."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def run_partition(
+    settings: Settings, period: str, unit: str, options: Options, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Materialize all stages of one partition. Returns the summary; raises the refusal of the stage that refused."""
+    store = DiskStore(settings.home)
+    store.prepare()
+    store.sweep()
+    # The stages' own messages are ours to print; Dagster keeps the event log either way.
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with store.locked(f"run-{period}-{unit}", timeout=1), instance(settings.home) as dagster:
+        try:
+            _execute(settings, period, unit, options, progress, dagster)
+        finally:
+            store.publish_views()
+    key = Key(period=period, unit=unit)
+    manifest = store.load("manifest", key, Manifest)
+    delivery = store.load("dispatch", key, Delivery)
+    return summary(manifest, str(store.shipments(key, manifest.submission) / "manifest.json"), delivery.files)
+
+
+def _execute(
+    settings: Settings,
+    period: str,
+    unit: str,
+    options: Options,
+    progress: Callable[[str, int, int], None],
+    dagster: dg.DagsterInstance,
+) -> None:
+    config = {
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        "resources": {
+            "workbench": {
+                "config": {
+                    "extract": str(options.extract.resolve()) if options.extract else None,
+                    "source": options.source,
+                    "limit_bytes": options.limit_bytes,
+                }
+            }
+        },
+    }
+    tags = {"dagster/partition": str(partition_key(period, unit))}
+    if settings.config.executor == "multiprocess":
+        export(settings)
+        target = dg.reconstructable(definitions.job)
+        result = dg.execute_job(target, instance=dagster, run_config=config, tags=tags)
+        _raise(result.all_events if not result.success else [])
+        return
+    job = definitions.build(settings, progress).resolve_job_def(definitions.JOB)
+    job.execute_in_process(instance=dagster, run_config=config, partition_key=partition_key(period, unit))
+
+
+def _raise(events: Any) -> None:  # noqa: ANN401 - Dagster's event list
+    """Make the refusal of a child process ours again; what is no refusal is a bug."""
+    for event in events:
+        error = getattr(event.event_specific_data, "error", None)
+        while error is not None:
+            if error.cls_name in ("DataRefused", "WrongUse", "PatientTooLarge"):
+                raise DataRefused(error.message.partition(": ")[2].strip())
+            error = error.cause
+    if events:
+        raise RuntimeError("a stage failed; see the run in Dagster")
+
+
+def user_error(error: BaseException) -> NprError | None:
+    """The refusal inside an exception of Dagster's, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, NprError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

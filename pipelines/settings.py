@@ -1,0 +1,116 @@
+"""Finding and reading ``npr.toml`` and the environment.
+
+Belongs here: where settings come from, and errors that name the key and the fix. Does not belong here: their shape
+(``schemas.config``).
+
+Order: command line, environment (NPR_PROFILE, NPR_EXECUTOR), npr.toml. NPR_HOME and NPR_CONFIG name the two places.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.config import Config, Executor, Profile
+from schemas.errors import WrongUse
+
+CONFIG = "npr.toml"
+HOME = "var"
+
+
+class _Environment(BaseSettings):
+    """What the environment may set."""
+
+    model_config = SettingsConfigDict(env_prefix="NPR_", extra="ignore", frozen=True)
+
+    home: Path | None = None
+    config: Path | None = None
+    profile: Profile | None = None
+    executor: Executor | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line first, then environment; no .env file, no secrets folder."""
+        return init_settings, env_settings
+
+
+class Settings:
+    """Configuration with the places it applies to. ``root``: paths in npr.toml are relative to its folder."""
+
+    def __init__(self, config: Config, home: Path, path: Path) -> None:
+        self.config = config
+        self.home = home
+        self.path = path
+
+
+def load_settings(*, config: Path | None = None, home: Path | None = None, profile: str | None = None) -> Settings:
+    """Read everything. WrongUse names file, key and fix."""
+    given = {name: value for name, value in (("config", config), ("home", home), ("profile", profile)) if value}
+    try:
+        environment = _Environment(**given)
+    except ValidationError as error:
+        raise _wrong("environment", error, prefix="NPR_") from None
+    path = (environment.config or Path(CONFIG)).resolve()
+    raw = _read(path)
+    raw |= {name: value for name in ("profile", "executor") if (value := getattr(environment, name))}
+    try:
+        parsed = Config.model_validate(raw)
+    except ValidationError as error:
+        raise _wrong(str(path), error) from None
+    return Settings(_rooted(parsed, path.parent), (environment.home or Path(HOME)).resolve(), path)
+
+
+def export(settings: Settings) -> None:
+    """Let child processes (Dagster's) find the same configuration and home."""
+    os.environ["NPR_CONFIG"] = str(settings.path)
+    os.environ["NPR_HOME"] = str(settings.home)
+    os.environ["NPR_PROFILE"] = settings.config.profile
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise WrongUse(f"{path}: no such file", fix="write an npr.toml (see README), or name one with --config")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{path}: not TOML", where=str(error), fix="write it as UTF-8 TOML") from None
+
+
+def _wrong(where: str, error: ValidationError, prefix: str = "") -> WrongUse:
+    lines = []
+    for fault in error.errors(include_input=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        lines.append(f"{prefix}{key.upper() if prefix else key}: {_hint(fault['type'], fault['msg'])}")
+    return WrongUse(f"{where}: {len(lines)} settings are wrong", where="\n         ".join(lines), fix="see docs/settings.md")
+
+
+def _hint(kind: str, message: str) -> str:
+    hints = {
+        "missing": "is missing; add it",
+        "extra_forbidden": "is no setting; check the spelling or take it out",
+        "string_pattern_mismatch": f"has not the right form; {message[0].lower()}{message[1:]}",
+    }
+    return hints.get(kind, message.removeprefix("Value error, "))
+
+
+def _rooted(config: Config, root: Path) -> Config:
+    units = {
+        key: unit.model_copy(update={"extract": root / unit.extract}) if unit.extract else unit
+        for key, unit in config.units.items()
+    }
+    shipping = config.shipping
+    if shipping.receiver_certificate:
+        shipping = shipping.model_copy(update={"receiver_certificate": root / shipping.receiver_certificate})
+    return config.model_copy(update={"units": units, "shipping": shipping})

@@ -1,0 +1,114 @@
+"""What a person reads: progress, tables and summaries.
+
+Belongs here: turning records into text with rich. Does not belong here: figures (they come as records). Progress goes to
+stderr, plain where that is no terminal.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+Record = Mapping[str, Any]
+MEGA = 1_000_000
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A callback (stage, done, total) that draws on stderr."""
+    columns = (TextColumn(title), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("", total=None)
+
+        def show(stage: str, done: int, total: int) -> None:
+            bars.update(task, description=stage, completed=done, total=total)
+
+        yield show
+
+
+def _text(*things: object) -> str:
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=100, highlight=False)
+    for thing in things:
+        console.print(thing)
+    return buffer.getvalue().rstrip()
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value) for value in row))
+    return table
+
+
+def report(results: Sequence[Record], settings: Settings) -> str:
+    """Summary of one or several runs."""
+    parts: list[object] = []
+    for result in results:
+        rows = [(name, *(figures[k] for k in ("in", "reported", "out_of_scope", "quarantined")))
+                for name, figures in result["rows"].items()]
+        title = f"{result['period']} {result['unit']}"
+        parts.append(_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
+        parts.append(
+            _table(
+                f"{title}: shipments",
+                ("module", "part", "patients", "packed bytes", "limit", "file"),
+                [
+                    (s["module"], f"{s['part']} of {s['parts']}", s["patients"], s["packed_bytes"], s["limit_bytes"], _short(s["path"], settings))
+                    for s in result["shipments"]
+                ],
+            )
+        )
+        found = ", ".join(f"{count} {name}" for name, count in result["findings"].items() if count) or "none"
+        parts.append(f"Findings (what NPR would do): {found}\nManifest: {_short(result['manifest'], settings)}\n")
+    home = _short(str(settings.home), settings)
+    parts.append(f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb")
+    return _text(*parts)
+
+
+def _short(path: str, settings: Settings) -> str:
+    root = str(settings.path.parent) + "/"
+    return path.removeprefix(root)
+
+
+def calendar(rows: Sequence[Record]) -> str:
+    """Periods and deadlines."""
+    lines = [
+        (
+            row["period"],
+            f"{row['from']} to {row['to']}",
+            " ".join(row["modules"]),
+            row["version"] or "?",
+            "; ".join(f"{d['deadline']} ({d['submission']}, {d['audience']})" for d in row["deadlines"]) or "no published table",
+        )
+        for row in rows
+    ]
+    return _text(_table("Reporting periods", ("period", "from and to", "messages", "model", "deadlines (submission, audience)"), lines))
+
+
+def trace(found: Sequence[Record]) -> str:
+    """The way of one episode, per period and unit."""
+    parts: list[object] = []
+    for way in found:
+        steps = [(step["stage"], step["what"]) for step in way["steps"]]
+        parts.append(_table(f"{way['period']} {way['unit']}", ("stage", "what"), steps))
+    return _text(*parts)
+
+
+def doctor(found: Sequence[Record]) -> str:
+    """What was examined."""
+    lines = [(line["state"], line["check"], line["what"], line["fix"]) for line in found]
+    return _text(_table("npr doctor", ("state", "check", "what", "fix"), lines))

@@ -1,0 +1,263 @@
+"""Typed records of a run: what each stage writes down and the next one checks.
+
+Belongs here: the shape of snapshot, stage, submission and manifest records, with a version each. Does not belong here:
+writing them (the store) and values of rows: records hold keys of files, figures and digests only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """SHA-256 of a JSON value in canonical form (sorted keys, no blanks, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Key(_Record):
+    """One partition: reporting period and reporting unit."""
+
+    period: str
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.period} {self.unit}"
+
+
+class FileRecord(_Record):
+    """One delivered file. bytes and rows as found; decided: how encoding and dialect were settled."""
+
+    table: str
+    name: str
+    sha256: str
+    bytes: int
+    rows: int
+    format: str
+    encoding: str = ""
+    separator: str = ""
+    decimal: str = "."
+    decided: str = ""
+    columns_missing: tuple[str, ...] = ()
+    columns_unknown: int = 0
+
+
+class Snapshot(_Record):
+    """A frozen extract. ``id`` names its content: files, extract.toml, contract and source mapping."""
+
+    id: str
+    unit: str
+    contract: str
+    source: str
+    source_system: str
+    environment: str
+    extracted_at: dt.datetime
+    files: tuple[FileRecord, ...]
+    accepted: tuple[dict[str, Any], ...] = ()
+
+    def rows(self) -> dict[str, int]:
+        """Rows delivered, by table."""
+        return {file.table: file.rows for file in self.files}
+
+
+class Staged(_Record):
+    """What staging found. batches: borders of patient ordinals (first, last exclusive)."""
+
+    snapshot: str
+    years: tuple[int, ...]
+    rows: dict[str, int]
+    quarantined: dict[str, dict[str, int]]
+    batches: tuple[tuple[int, int], ...]
+
+
+class Scoped(_Record):
+    """Rows out of scope by table and reason, and rows that remain."""
+
+    snapshot: str
+    modules: tuple[str, ...]
+    reported: dict[str, int]
+    out_of_scope: dict[str, dict[str, int]]
+
+
+class SchemaUse(_Record):
+    """The schema that decided layout and validity of a module."""
+
+    module: str
+    version: str
+    namespace: str
+    official: bool
+    sha256: str
+    certainty: dict[str, int]
+
+
+class MessageRows(_Record):
+    """Class rows of one module."""
+
+    snapshot: str
+    schema_use: SchemaUse
+    patients: int
+    rows: dict[str, int]
+
+
+class MessageSet(_Record):
+    """All modules of a period."""
+
+    modules: tuple[MessageRows, ...]
+
+
+class Findings(_Record):
+    """Findings counted by rule and by consequence on NPR's scale."""
+
+    snapshot: str
+    by_rule: dict[str, int]
+    by_consequence: dict[str, int]
+
+
+class Batch(_Record):
+    """One file of rendered patients."""
+
+    patients: int
+    bytes: int
+    sha256: str
+
+
+class Fragments(_Record):
+    """Rendered patients of one module, in batches."""
+
+    module: str
+    snapshot: str
+    batches: tuple[Batch, ...]
+
+
+class FragmentSet(_Record):
+    """All modules of a period."""
+
+    modules: tuple[Fragments, ...]
+
+
+class PartIds(_Record):
+    """Ids and times of one part: made once, so that the same run again gives the same message."""
+
+    module: str
+    part: int
+    lopenr: int
+    msg_id: str
+    gen_date: str
+
+
+class Submission(_Record):
+    """One submission of a period: its number, what it was made of, and the ids of its parts."""
+
+    number: int
+    key: Key
+    institusjon_id: str
+    year: int
+    inputs: str
+    created_at: dt.datetime
+    first_lopenr: int
+    ids: tuple[PartIds, ...] = ()
+
+
+class MessageOut(_Record):
+    """One message of the report as a whole. bytes and sha256: of the unsplit body with the first part's lopenr."""
+
+    module: str
+    version: str
+    patients: int
+    records: int
+    bytes: int
+    sha256: str
+
+
+class ShipmentOut(_Record):
+    """One packed part. packed_bytes: size of the finished file; sha256: its digest; body_sha256: of the XML body."""
+
+    module: str
+    part: int
+    parts: int
+    packed_bytes: int
+    limit_bytes: int
+    patients: int
+    path: str
+    sha256: str
+    body_sha256: str
+    body_bytes: int
+    lopenr: int
+    msg_id: str
+    schema_faults: int
+
+
+class Account(_Record):
+    """Row account of one table."""
+
+    delivered: int
+    reported: int
+    out_of_scope: dict[str, int]
+    quarantined: dict[str, int]
+
+
+class Manifest(_Record):
+    """Everything about one prepared submission; also what lies in the outbox as manifest.json."""
+
+    version: int = MANIFEST_VERSION
+    key: Key
+    submission: int
+    profile: str
+    created_at: dt.datetime
+    pipeline: str
+    snapshot: Snapshot
+    tables: dict[str, Account]
+    schemas: tuple[SchemaUse, ...]
+    codes_sha256: str
+    findings: dict[str, int] = Field(default_factory=dict)
+    messages: tuple[MessageOut, ...]
+    shipments: tuple[ShipmentOut, ...]
+    limit_certainty: str
+    split: dict[str, str] = Field(default_factory=dict)
+
+
+class Delivery(_Record):
+    """What a channel took: file name -> where it went."""
+
+    submission: int
+    channel: str
+    files: dict[str, str]
+
+
+def summary(manifest: Manifest, path: str, outbox: Mapping[str, str]) -> dict[str, Any]:
+    """The one JSON object that ``npr run --json`` prints. outbox: file name -> path as delivered."""
+    rows = {
+        name: {
+            "in": account.delivered,
+            "reported": account.reported,
+            "out_of_scope": sum(account.out_of_scope.values()),
+            "quarantined": sum(account.quarantined.values()),
+        }
+        for name, account in manifest.tables.items()
+    }
+    wanted = ("module", "part", "parts", "packed_bytes", "limit_bytes", "patients", "sha256")
+    shipments = [
+        {name: getattr(part, name) for name in wanted} | {"path": outbox.get(part.path, part.path)}
+        for part in manifest.shipments
+    ]
+    return {
+        "period": manifest.key.period,
+        "unit": manifest.key.unit,
+        "rows": rows,
+        "messages": [message.model_dump() for message in manifest.messages],
+        "shipments": shipments,
+        "findings": manifest.findings,
+        "manifest": path,
+    }

@@ -4,8 +4,7 @@ Belongs here: one asset per stage in their order, metadata (figures, digests, co
 checks. Does not belong here: what a stage does (its own module).
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster reads the type of `context` when it builds an asset.
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -187,3 +187,7 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
     program = str(Path(sys.executable).parent / "dagster")
     os.execv(program, [program, "dev", "-m", "pipelines.definitions", "-p", str(port)])  # noqa: S606 - our own program
+
+
+if __name__ == "__main__":
+    main()

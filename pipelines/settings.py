@@ -57,9 +57,9 @@ class Settings:
 
 def load_settings(*, config: Path | None = None, home: Path | None = None, profile: str | None = None) -> Settings:
     """Read everything. WrongUse names file, key and fix."""
-    given = {name: value for name, value in (("config", config), ("home", home), ("profile", profile)) if value}
+    given = {"config": config, "home": home, "profile": profile}
     try:
-        environment = _Environment(**given)
+        environment = _Environment.model_validate({name: value for name, value in given.items() if value})
     except ValidationError as error:
         raise _wrong("environment", error, prefix="NPR_") from None
     path = (environment.config or Path(CONFIG)).resolve()

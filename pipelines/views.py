@@ -40,9 +40,8 @@ def publish(home: Path, writing: Callable[[Path], AbstractContextManager[Path]])
     """Make ``npr.duckdb`` anew; whoever has the old one open keeps it, and sees new partitions through it."""
     contract = load_contract()
     with writing(home / "npr.duckdb") as path, duckdb.connect(str(path)) as db:
-        for layer, comment in LAYERS.items():
+        for layer in LAYERS:
             db.execute(f"CREATE SCHEMA {layer}")
-            db.execute(f"COMMENT ON SCHEMA {layer} IS {_text(comment)}")
             for folder in sorted((home / "lake" / layer).glob("*")):
                 _view(db, contract, layer, folder)
         if any((home / "submissions").glob("*/*/*/parts/manifest.json")):

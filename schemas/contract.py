@@ -49,7 +49,7 @@ class Rule:
     group: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object per contract, so identity is equality
 class Table:
     """One table of the contract. ``identity`` tables never leave the identity tree."""
 

@@ -88,7 +88,8 @@ def render_shell(layout: Layout, tables: Tables) -> tuple[bytes, bytes]:
 
 
 def _only_known(layout: Layout, tables: Tables) -> None:
-    unknown = sorted(tables.keys() - {node.id for node in layout.nodes})
+    filled = {name for name, frame in tables.items() if not frame.is_empty()}
+    unknown = sorted(filled - {node.id for node in layout.nodes})
     if unknown:
         what = f"{', '.join(unknown)}: no such class in {layout.module} {layout.version}, so its rows would be lost."
         raise WrongUse(what, fix="leave the table out, or take the version that has the class")
@@ -277,7 +278,7 @@ def _running(numbers: Numbers) -> Numbers:
 
 
 def _join(tree: Mapping[str, _Rows], sizes: Mapping[str, Numbers], width: int) -> Fragments:
-    """All fragments (``width`` bytes) in document order, some whole patients at a time so that the texts on the way stay few."""
+    """All fragments (``width`` bytes) in order, by runs of whole patients, so that few texts exist at once."""
     top = next(iter(tree))
     ends = np.cumsum(sizes[top])
     places = _all_places(tree, sizes, ends - sizes[top])
@@ -359,7 +360,7 @@ def _ordered(
 def _own_texts(rows: _Rows, part: slice) -> pl.Series:
     """The fragments of those of the rows that have one of their own, in table order."""
     keep = None if rows.loose is None else rows.loose[part]
-    height = part.stop - part.start if keep is None else int(keep.sum())
+    height = int(part.stop - part.start if keep is None else keep.sum())
     if height == 0:
         return pl.Series(dtype=pl.String)
     parts = [piece if isinstance(piece, str) else _chosen(piece, part, keep) for piece in rows.parts]

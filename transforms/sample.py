@@ -24,7 +24,7 @@ from transforms import sample_tables as tables
 from transforms.sample_dice import Dice, Whole
 from transforms.sample_people import identity_numbers, people
 from transforms.sample_values import NEWBORN, OLD_MAN, OLD_WOMAN, PROFILES, Profile
-from transforms.sample_visits import CLINIC, Window, courses, visits
+from transforms.sample_visits import CLINIC, Window, courses, kept, visits
 
 Frames = dict[str, pl.DataFrame]
 
@@ -32,6 +32,7 @@ TAKEN = datetime(2021, 1, 4, 3, 0)  # noqa: DTZ001 local Norwegian time, as the 
 TWO_YEARS = Window(date(2019, 1, 1), date(2020, 12, 31), TAKEN)
 YEAR_2020 = Window(date(2020, 1, 1), date(2020, 12, 31), TAKEN)
 SMALLEST = 50
+FEWEST_PATIENTS = 10
 _MOST_PATIENTS = 5_000_000  # keys of patients have seven digits
 
 
@@ -46,17 +47,18 @@ def generate(profile: Profile, *, episodes: int, patients: int, seed: int, windo
     episodes: exactly so many rows of episodes. patients: how many people, newborns among them; whoever has neither
     episode nor referral is left out. Raises WrongUse for sizes that make no hospital.
     """
-    if episodes < SMALLEST or not 10 <= patients <= min(episodes, _MOST_PATIENTS):
+    if episodes < SMALLEST or not FEWEST_PATIENTS <= patients <= min(episodes, _MOST_PATIENTS):
         raise WrongUse(
             "sample: the size makes no hospital",
             where="episodes, patients",
-            fix=f"at least {SMALLEST} episodes, and 10 patients up to as many as there are episodes",
+            fix=f"at least {SMALLEST} episodes, and {FEWEST_PATIENTS} patients up to as many as there are episodes",
         )
     dice = Dice(seed)
     persons = _known(people(dice, profile, patients, window.first, window.last))
-    planned = courses(dice, profile, persons, episodes, window)
+    drawn = courses(dice, profile, persons, episodes, window)
+    came = _indirect(dice, profile, visits(dice, profile, drawn, episodes, window))
+    planned = kept(drawn, came)
     persons = persons.filter(pl.col("_p").is_in(planned["_p"].unique().implode()))
-    came = _indirect(dice, profile, visits(dice, profile, planned, window))
     found = _frames(dice, profile, persons, planned, came, window)
     contract = load_contract()
     return {name: _as_contract(frame, contract.tables[name]) for name, frame in found.items()}
@@ -98,9 +100,13 @@ def _fault(table: str, rule: str, rows: int, why: str) -> Accepted:
 
 FAULTS = (
     _fault("conditions", "orphan", 1, "Condition left behind by an episode that was deleted; reported to the vendor."),
-    _fault("conditions", "pattern", 1, "Code typed with a point in the old coding form; corrected in the next extract."),
+    _fault(
+        "conditions", "pattern", 1, "Code typed with a point in the old coding form; corrected in the next extract."
+    ),
     _fault("procedures", "type", 1, "Converted from the old operating theatre system with an impossible date."),
-    _fault("health_personnel", "duplicate_key", 2, "Registered twice at a merge of departments; the two rows are equal."),
+    _fault(
+        "health_personnel", "duplicate_key", 2, "Registered twice at a merge of departments; the two rows are equal."
+    ),
 )
 
 
@@ -121,7 +127,7 @@ def _indirect(dice: Dice, profile: Profile, frame: pl.DataFrame) -> pl.DataFrame
 def _frames(
     dice: Dice, profile: Profile, persons: pl.DataFrame, planned: pl.DataFrame, came: pl.DataFrame, window: Window
 ) -> Frames:
-    listed = waiting_list.waiting(dice, profile, planned, came, window)
+    listed = waiting_list.waiting(dice, planned, came, window)
     found = {
         "patients": tables.patients(dice, persons),
         "identities": _identities(dice, persons),

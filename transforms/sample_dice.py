@@ -1,7 +1,7 @@
 """Draws for the sample: the same seed gives the same values.
 
-Belongs here: numpy's PCG64 behind a few names. Does not belong here: what is drawn (``transforms.sample``). The seed is an
-argument; nothing here looks at a clock, the environment or the hash seed.
+Belongs here: numpy's PCG64 behind a few names. Does not belong here: what is drawn (``transforms.sample``). The seed is
+an argument; nothing here looks at a clock, the environment or the hash seed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Dice:
     """Vectorised draws from one seed. n: how many values; every answer has that length."""
 
     def __init__(self, seed: int) -> None:
+        """Start from a seed of 0 or more."""
         self._rng = np.random.Generator(np.random.PCG64(seed))
 
     def share(self, n: int) -> Real:
@@ -45,7 +46,8 @@ class Dice:
 
     def gamma(self, n: int, shape: float, mean: float | Real) -> Real:
         """Skewed positive values with the given mean."""
-        return self._rng.gamma(shape, 1.0, n) * (np.asarray(mean) / shape)
+        drawn: Real = self._rng.gamma(shape, 1.0, n) * (np.asarray(mean) / shape)
+        return drawn
 
     def index(self, n: int, weights: Sequence[float]) -> Whole:
         """Places in ``weights``, by weight."""
@@ -56,7 +58,8 @@ class Dice:
         """Column of ``weights`` for each row number in ``which``, by the weights of that row."""
         edges = np.cumsum(weights, axis=1)
         edges = edges / edges[:, -1:]
-        return (self.share(len(which))[:, None] >= edges[which]).sum(axis=1).astype(np.int64)
+        column: Whole = (self.share(len(which))[:, None] >= edges[which]).sum(axis=1).astype(np.int64)
+        return column
 
     def pick(self, n: int, options: Mapping[str, float]) -> pl.Series:
         """Texts, by weight."""

@@ -1,9 +1,11 @@
 """Invented people: sex, birth, home and a synthetic identity number.
 
-Belongs here: patients and identities of the sample. Does not belong here: what happens to them (``transforms.sample_visits``).
+Belongs here: patients and identities of the sample. Does not belong here: what happens to them
+(``transforms.sample_visits``).
 
-Identity numbers are of the Tenor form only (month + 80), which no living person has; their control digits are right. D-numbers have
-day + 40 besides. Source: ehelse.no on structure and century; navikt/fnrvalidator issues 116 and 469 on Tenor.
+Identity numbers are of the Tenor form only (month + 80), which no living person has; their control digits are right.
+D-numbers have day + 40 besides. Source: ehelse.no on structure and century; navikt/fnrvalidator issues 116 and 469 on
+Tenor.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from transforms.sample_values import CHILD, HOMES, MAN, NEWBORN, OLD_MAN, OLD_WO
 FNR, D_NUMBER, OTHER = 1, 2, 9  # list 9032
 _K1 = np.array([3, 7, 6, 1, 8, 9, 4, 5, 2])
 _K2 = np.array([5, 4, 3, 2, 7, 6, 5, 4, 3, 2])
+_NO_DIGIT = 10  # the remainder that one digit cannot hold
+_MILLENNIUM = 2000
 _OLDEST = np.datetime64("1925-01-01", "D")
 
 
@@ -57,7 +61,7 @@ def identity_numbers(dice: Dice, birth: Whole, male: Flags, kind: Whole) -> pl.S
 def _numbers(dice: Dice, birth: Whole, male: Flags, kind: Whole) -> Whole:
     """One try each: the number, or a negative value where no such number is issued."""
     year, month, day = _parts(birth)
-    base = np.where(year >= 2000, 500, 0)  # series of the century
+    base = np.where(year >= _MILLENNIUM, 500, 0)  # series of the century
     person = base + 2 * dice.whole(len(birth), 0, 249) + male
     digits = np.column_stack([
         *_two(day + np.where(kind == D_NUMBER, 40, 0)), *_two(month + 80), *_two(year % 100),
@@ -67,7 +71,7 @@ def _numbers(dice: Dice, birth: Whole, male: Flags, kind: Whole) -> Whole:
     k2 = -(np.column_stack([digits, k1]) @ _K2) % 11
     whole = digits @ 10 ** np.arange(10, 1, -1) + k1 * 10 + k2
     # Each gets a negative of its own, so that two failures are not taken for the same number.
-    return np.where((k1 == 10) | (k2 == 10), -1 - np.arange(len(birth)), whole)
+    return np.where((k1 == _NO_DIGIT) | (k2 == _NO_DIGIT), -1 - np.arange(len(birth)), whole)
 
 
 def _two(value: Whole) -> tuple[Whole, Whole]:

@@ -1,6 +1,7 @@
 """Referral periods of the sample, with the dates of the waiting list, and the forms at start of drug treatment.
 
-Belongs here: referrals, postponements, events, tsb_starts. Does not belong here: episodes (``transforms.sample_tables``).
+Belongs here: referrals, postponements, events, tsb_starts. Does not belong here: episodes
+(``transforms.sample_tables``).
 
 Order kept: ansienDato <= mottaksDato <= vurdDato < ventetidSluttDato = first episode; a postponement and a new
 appointment lie between assessment and end of waiting.
@@ -27,15 +28,18 @@ SUSPENDED = (dt.date(2020, 3, 27), dt.date(2020, 9, 30))
 _REFORM = 2020
 
 
-def waiting(dice: Dice, profile: Profile, courses: pl.DataFrame, visits: pl.DataFrame, window: Window) -> pl.DataFrame:
+def waiting(dice: Dice, courses: pl.DataFrame, visits: pl.DataFrame, window: Window) -> pl.DataFrame:
     """Planned courses with their dates as day numbers; what the four tables are made of."""
-    firsts = visits.group_by("_c").agg(seen=pl.col("inn").min() // A_DAY, last=pl.col("inn").max() // A_DAY)
-    frame = courses.filter(~pl.col("acute")).join(firsts, on="_c", how="left", maintain_order="left")
+    opening = pl.col("inn").filter(pl.col("k") == 0).first() // A_DAY
+    seen = visits.group_by("_c").agg(opening=opening, last=pl.col("inn").max() // A_DAY)
+    frame = courses.filter(~pl.col("acute")).join(seen, on="_c", how="left", maintain_order="left")
+    # Care that began before the window has no first episode here, but its day is known.
+    began = pl.when(~pl.col("waiting")).then(pl.coalesce("opening", "start"))
+    frame = frame.with_columns(seen=began)
     n = len(frame)
     taken = window.taken_minute // A_DAY
     wait = np.clip(np.round(dice.gamma(n, 1.6, 62)), 4, 420).astype(np.int64)
-    seen, start = frame["seen"].to_numpy(), frame["start"].to_numpy()
-    received = np.where(np.isnan(seen), start, seen - wait).astype(np.int64)
+    received = frame.select(pl.coalesce(pl.col("seen") - pl.Series(wait), "start")).to_series().to_numpy()
     assessed = received + np.minimum(dice.whole(n, 0, 9), np.maximum(wait - 2, 0))
     right = dice.pick(n, {RIGHT: 0.93, NOT_ASSESSED_FOR_RIGHTS: 0.07})
     frame = frame.with_columns(
@@ -43,8 +47,8 @@ def waiting(dice: Dice, profile: Profile, courses: pl.DataFrame, visits: pl.Data
         assessed=pl.when(pl.Series(assessed) <= taken).then(pl.Series(assessed)),
         since=pl.Series(received - np.where(dice.hit(n, 0.1), dice.whole(n, 5, 60), 0)),
         right=pl.when(pl.col("waiting") & pl.Series(dice.hit(n, 0.18))).then(pl.lit(NO_NEED)).otherwise(right),
-        ended_after=pl.Series(wait), ends=pl.Series(dice.hit(n, 0.45)),
-        deadline_after=pl.Series(np.round(wait * (0.85 + dice.gamma(n, 2, 0.9))).astype(np.int64) + 10),
+        ended_after=pl.Series(wait), ends=pl.Series(dice.hit(n, 0.97)),
+        deadline_after=pl.Series(np.round(wait * (0.8 + dice.gamma(n, 2, 0.9))).astype(np.int64) + 4),
     )  # fmt: skip
     return _ends(dice, frame, taken).with_columns(pl.when(pl.col("assessed").is_not_null()).then("right"))
 
@@ -76,7 +80,7 @@ def _deadline(left_out: pl.Series) -> pl.Expr:
 
 def referrals(dice: Dice, profile: Profile, of_waiting: pl.DataFrame, persons: pl.DataFrame) -> pl.DataFrame:
     """Referral periods."""
-    frame = of_waiting.join(persons, on="_p", how="left", maintain_order="left")
+    frame = of_waiting.join(persons.drop("old"), on="_p", how="left", maintain_order="left")
     n, department = len(frame), frame["_d"].to_numpy()
     reform = pl.Series(years(frame["received"].to_numpy()) >= _REFORM)
     given = pl.min_horizontal(pl.col("assessed") + pl.Series(dice.whole(n, 1, 14)), "end")

@@ -1,7 +1,7 @@
 """The contract's tables out of people, courses and visits.
 
-Belongs here: columns and keys of the sample, for patients, units, episodes and what hangs below them. Does not belong here: referrals
-(``transforms.sample_referrals``), dates and levels of care (``transforms.sample_visits``).
+Belongs here: columns and keys of the sample, for patients, units, episodes and what hangs below them. Does not belong
+here: referrals (``transforms.sample_referrals``), dates and levels of care (``transforms.sample_visits``).
 
 Keys are opaque: numbers of a row sent through a one-to-one scramble, never more than eight digits, so that
 nothing but an identity number looks like one.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from transforms.sample_dice import Dice, Whole, matrix, texts
+from transforms.sample_dice import Dice, Real, Whole, matrix, texts
 from transforms.sample_people import years
 from transforms.sample_values import (
     COST_CODES,
@@ -42,17 +42,17 @@ def key(prefix: str, numbers: pl.Expr, digits: int) -> pl.Expr:
 
 
 def patient_key(numbers: pl.Expr) -> pl.Expr:
-    """pasientNr of a person's number."""
+    """Key pasientNr of a person's number."""
     return key("P", numbers, 7)
 
 
 def episode_key(numbers: pl.Expr) -> pl.Expr:
-    """episodeID of an episode's number."""
+    """Key episodeID of an episode's number."""
     return key("E", numbers, 8)
 
 
 def referral_key(numbers: pl.Expr) -> pl.Expr:
-    """henvisningsperiodeID of a course's number."""
+    """Key henvisningsperiodeID of a course's number."""
     return key("H", numbers, 8)
 
 
@@ -84,8 +84,8 @@ def unit_keys(profile: Profile) -> dict[str, list[str | None]]:
 def units(profile: Profile) -> pl.DataFrame:
     """Treatment places, departments, specialist units and wards."""
     rows: list[dict[str, str | None]] = []
-    for number, (name, org) in enumerate(profile.places):
-        rows.append({"enhetID": f"B{number + 1}", "orgNr": org, "enhetNavn": name, "enhetLokal": _address(number)})
+    for number, (name, org, local) in enumerate(profile.places, 1):
+        rows.append({"enhetID": f"B{number}", "orgNr": org, "enhetNavn": name, "enhetLokal": local})
     for number, d in enumerate(profile.departments):
         isf = "2" if d.kind in ("mental", "tsb") else "1"
         resh = str(99_001_000 + 10 * number)
@@ -96,11 +96,6 @@ def units(profile: Profile) -> pl.DataFrame:
             rows.append({"enhetID": f"T-{d.key}", "enhetNavn": f"Sengepost {d.key}", "reshID": str(int(resh) + 1)})
     names = ("enhetID", "orgNr", "enhetNavn", "sektor", "offAvdKode", "reshID", "isfRefusjon", "enhetLokal")
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
-
-
-def _address(number: int) -> str:
-    # A line break and a comma in one value: what a careless splitter of lines or fields falls over.
-    return "Hovedbygget, inngang Vest\n2. etasje" if number == 0 else "Bygg C"
 
 
 def patients(dice: Dice, persons: pl.DataFrame) -> pl.DataFrame:
@@ -118,7 +113,7 @@ def patients(dice: Dice, persons: pl.DataFrame) -> pl.DataFrame:
 
 def episodes(dice: Dice, profile: Profile, visits: pl.DataFrame, persons: pl.DataFrame) -> pl.DataFrame:
     """Episodes out of visits."""
-    frame = visits.join(persons, on="_p", how="left", maintain_order="left")
+    frame = visits.join(persons.drop("old"), on="_p", how="left", maintain_order="left")
     frame = frame.hstack(_ways(dice, profile, frame)).hstack(_units_of(profile, frame["_d"], ward=True))
     reform = pl.Series(year_of(frame["inn"]) >= _RESIDENT_SINCE_REFORM)
     left = pl.col("ut").is_not_null()
@@ -133,7 +128,8 @@ def episodes(dice: Dice, profile: Profile, visits: pl.DataFrame, persons: pl.Dat
         pl.when(reform).then("home_2020").otherwise("home_2019").alias("komNrHjem"),
         "bydel",
         _condition_on_arrival().alias("inntilstand"),
-        pl.when(pl.col("dead") | pl.col("dead_before")).then(pl.lit("2")).when(left).then(pl.lit("1")).alias("utTilstand"),
+        pl.when(pl.col("dead") | pl.col("dead_before")).then(pl.lit("2"))
+        .when(left).then(pl.lit("1")).alias("utTilstand"),
         "innmateHast", "fraSted", "tilSted", "fraInstitusjonID", "tilInstitusjonID",
         texts([d.fag for d in profile.departments], frame["_d"].to_numpy()).alias("episodeFag"),
         "kommTjeneste", "permisjonsdogn", "behandlingsstedID", "fagenhetID", "avdelingID", "tjenesteenhetID",
@@ -166,7 +162,7 @@ def _ways(dice: Dice, profile: Profile, frame: pl.DataFrame) -> pl.DataFrame:
         .when("abroad").then(pl.lit("30")).otherwise("payer"),
         fraSted=pl.when(stay & ~pl.col("newborn")).then("whence"),
         tilSted=pl.when(alive).then(pl.when(old).then("whither_old").otherwise("whither")),
-        permisjonsdogn=pl.when(stay & pl.col("mental") & pl.col("on_leave") & (pl.col("ut") - pl.col("inn") > 9 * A_DAY))
+        permisjonsdogn=pl.when(stay & pl.col("mental") & pl.col("on_leave"), pl.col("ut") - pl.col("inn") > 9 * A_DAY)
         .then("leave"),
     ).with_columns(
         innmateHast=pl.when(urgent).then(pl.lit("1")).when(pl.col("fraSted") == "99").then(pl.lit("5"))
@@ -284,13 +280,11 @@ def _main_codes(profile: Profile, visits: pl.DataFrame) -> pl.Series:
     return pl.select(pl.when(again).then(pl.lit("P599")).otherwise(main)).to_series()
 
 
-def _other_codes(profile: Profile, visits: pl.DataFrame, share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> pl.Series:
+def _other_codes(profile: Profile, visits: pl.DataFrame, share: Real) -> pl.Series:
     return _from_lists([d.also for d in profile.departments], visits["_d"].to_numpy(), share)
 
 
-def _from_lists(
-    lists: Sequence[Sequence[str]], which: Whole, share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> pl.Series:
+def _from_lists(lists: Sequence[Sequence[str]], which: Whole, share: Real) -> pl.Series:
     """One of the list of each row, evenly by its share."""
     flat = [item for options in lists for item in options]
     length = np.array([len(options) for options in lists])
@@ -302,7 +296,9 @@ def procedures(dice: Dice, profile: Profile, visits: pl.DataFrame, window: Windo
     """Services with one measure each, one or two procedures, and the side for some of the surgical ones."""
     level = visits["level"].to_numpy()
     n = len(level)
-    count = np.where(level == STAY, 1 + dice.poisson(np.full(n, 0.7)), 1) * np.where(level == CLINIC, dice.hit(n, 0.78), 1)
+    count = np.where(level == STAY, 1 + dice.poisson(np.full(n, 0.7)), 1) * np.where(
+        level == CLINIC, dice.hit(n, 0.78), 1
+    )
     count = np.where(visits["indirect"].to_numpy(), 0, count)
     frame = visits.select("_e", "_d", "level", "inn", "ut", "disease").with_columns(count=pl.Series(count))
     frame = frame.filter(pl.col("count") > 0).select(pl.all().repeat_by("count").explode())
@@ -311,9 +307,13 @@ def procedures(dice: Dice, profile: Profile, visits: pl.DataFrame, window: Windo
     alike = (pl.col("letter") == "R") == (pl.col("next_letter") == "R")  # a measure is imaging or it is not
     two = frame.filter(pl.Series(dice.hit(len(frame), 0.25)) & alike & (pl.col("code") != pl.col("next_code")))
     sided = frame.filter((pl.col("letter") == "K") & pl.Series(dice.hit(len(frame), 0.4)))
+    # The side of the illness, so the same at every visit of the course.
+    side = (
+        pl.when((pl.col("disease") * 1000).cast(pl.Int64) % 2 == 0).then(pl.lit(SIDES[0])).otherwise(pl.lit(SIDES[1]))
+    )
     parts = [
         _procedure(frame, 1, 1, "letter", pl.col("code")),
-        _procedure(sided, 1, 2, "letter", pl.when(pl.col("disease") < 0.5).then(pl.lit(SIDES[0])).otherwise(pl.lit(SIDES[1]))),  # noqa: PLR2004 half
+        _procedure(sided, 1, 2, "letter", side),
         _procedure(two, 2, 1, "next_letter", pl.col("next_code")),
     ]  # fmt: skip
     return pl.concat(parts).sort("_e", "tjenesteNr", "prosNr", "kodeNr").select(
@@ -346,9 +346,9 @@ def _codes_of_services(dice: Dice, profile: Profile, frame: pl.DataFrame) -> pl.
     letters = {code: letter for d in profile.departments for letter, code in d.procedures} | {RADIOTHERAPY: "M"}
     first, second = (_from_lists(lists, department, part) for part in (share, again))
     codes = pl.select(code=pl.when(beams).then(pl.lit(RADIOTHERAPY)).otherwise(first), next_code=second)
-    to_letter = {"old": letters, "return_dtype": pl.String}
     with_letters = codes.with_columns(
-        letter=pl.col("code").replace_strict(**to_letter), next_letter=pl.col("next_code").replace_strict(**to_letter)
+        letter=pl.col("code").replace_strict(letters, return_dtype=pl.String),
+        next_letter=pl.col("next_code").replace_strict(letters, return_dtype=pl.String),
     )
     return with_letters.with_columns(
         typeTiltak=pl.when(pl.col("letter") == "R").then(pl.lit("2")).otherwise(pl.lit("1"))
@@ -374,9 +374,10 @@ def costs(dice: Dice, visits: pl.DataFrame) -> pl.DataFrame:
     amount = pl.Series(np.round(dice.gamma(len(frame), 1.5, 600_000)).astype(np.int64) + 100)
     frame = frame.with_columns(kostnadNr=pl.int_range(1, pl.len() + 1).over("_e"), amount=amount)
     frame = frame.with_columns(sum=pl.col("amount").sum().over("_e"))
+    code = pl.col("kostnadNr").replace_strict(dict(enumerate(COST_CODES, 1)), return_dtype=pl.String)
     return frame.sort("_e", "kostnadNr").select(
         episode_key(pl.col("_e")).alias("episodeID"), "drg", _crowns(pl.col("sum")).alias("total"), "kostnadNr",
-        pl.when("detailed").then(pl.col("kostnadNr").replace_strict(dict(enumerate(COST_CODES, 1)))).alias("kostnadKode"),
+        pl.when("detailed").then(code).alias("kostnadKode"),
         pl.when("detailed").then(_crowns(pl.col("amount"))).alias("kostnad"),
     )  # fmt: skip
 

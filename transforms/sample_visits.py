@@ -32,6 +32,8 @@ LEVELS = ("1", "2", "3")
 STAY, DAY_CARE, CLINIC, WITHIN_STAY = 1, 2, 3, 8  # list 8406
 A_DAY = 24 * 60
 _LONGEST_COURSE = 40
+_WAITING = 0.27  # share of referrals that get no care here
+_WARM_UP = 120  # days before the window in which courses begin whose later visits lie in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +56,59 @@ class Window:
 
 
 def courses(dice: Dice, profile: Profile, persons: pl.DataFrame, episodes: int, window: Window) -> pl.DataFrame:
-    """Draw courses until they have the wanted number of episodes.
+    """Draw more courses than the wanted number of episodes needs; ``kept`` says which remain.
 
-    persons: as of ``sample_people.people``. Columns: _c, _p, _d (department), acute, waiting (ends or waits without care),
-    start (day), visits (number of episodes), disease (share that picks the main code).
+    persons: as of ``sample_people.people``. Columns: _c, _p, _d (department), acute, waiting (ends or waits without
+    care), start (day), visits (number of episodes), old, disease (share that picks the main code).
     """
-    n = episodes // 2 + len(persons) + 16
+    n = int(episodes * 0.62) + len(persons) // 4 + 400
     group = persons["group"].to_numpy()
     older = np.flatnonzero(group != NEWBORN)
-    person = np.concatenate([np.arange(len(persons)), older[dice.below(np.full(n - len(persons), len(older)))]])
+    again = older[dice.below(np.full(max(n - len(persons), 0), len(older)))]
+    person = np.concatenate([np.arange(len(persons)), again])[:n]
     department = dice.rows(group[person], _department_weights(profile))
     acute = dice.hit(n, _of(profile, "acute")[department])
     born = group[person] == NEWBORN
-    waiting = ~acute & ~born & dice.hit(n, 0.36)
+    waiting = ~acute & ~born & dice.hit(n, _WAITING)
     visits = np.where(waiting, 0, np.minimum(1 + dice.poisson(_further(dice, profile, department)), _LONGEST_COURSE))
-    start = np.where(acute, _start(dice, n, window, ACUTE_MONTHS, ACUTE_WEEK), _planned_start(dice, n, window))
-    frame = pl.DataFrame({
-        "_p": person, "_d": department, "acute": acute, "waiting": waiting, "visits": visits,
-        "start": np.where(born, persons["birth"].to_numpy()[person], start), "disease": dice.share(n),
-    })  # fmt: skip
-    return _cut(frame, episodes).with_row_index("_c")
+    days = np.arange(window.days[0] - _WARM_UP, window.days[-1] + 1)
+    begun = np.where(
+        acute, _start(dice, n, days, ACUTE_MONTHS, ACUTE_WEEK), _start(dice, n, days, PLANNED_MONTHS, PLANNED_WEEK)
+    )
+    # Most who wait were referred lately.
+    recent = days[-1] - np.floor(dice.share(n) ** 2 * len(days)).astype(np.int64)
+    start = np.where(born, persons["birth"].to_numpy()[person], np.where(waiting, recent, begun))
+    return pl.DataFrame({
+        "_p": person, "_d": department, "acute": acute, "waiting": waiting, "visits": visits, "start": start,
+        "old": persons["old"].to_numpy()[person], "disease": dice.share(n),
+    }).with_row_index("_c")  # fmt: skip
 
 
-def visits(dice: Dice, profile: Profile, of_courses: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """The episodes of the courses, in order of start.
+def visits(dice: Dice, profile: Profile, drawn: pl.DataFrame, episodes: int, window: Window) -> pl.DataFrame:
+    """Exactly ``episodes`` episodes of the courses drawn, in order of start.
 
-    Columns of the course, and: _e, k (number within the course), level, inn, ut (minutes; null while it lasts), dead, dead_before.
+    Columns of the course, and: _e, k (number within the course), level, inn, ut (minutes; null while it lasts), dead,
+    dead_before. Care before the window was reported by an earlier extract and is not there; care after it has not been.
     """
-    frame = of_courses.filter(pl.col("visits") > 0)
+    frame = drawn.filter(pl.col("visits") > 0)
     frame = frame.select(pl.all().repeat_by("visits").explode()).with_columns(k=pl.int_range(pl.len()).over("_c"))
-    day = _days(dice, profile, frame, int(window.days[-1]))
+    frame = frame.with_columns(day=pl.Series(_days(dice, profile, frame)))
+    frame = frame.filter(pl.col("day").is_between(window.days[0], window.days[-1])).head(episodes)
     level = _levels(dice, profile, frame)
-    inn = day * A_DAY + _arrival(dice, frame, level)
+    inn = frame["day"].to_numpy() * A_DAY + _arrival(dice, frame, level)
     stay = np.maximum(dice.gamma(len(inn), 1.3, _of(profile, "stay")[frame["_d"].to_numpy()]), 1).astype(np.int64)
-    ut = _leaving(dice, inn, level, stay)
-    frame = frame.with_columns(level=pl.Series(level), inn=pl.Series(inn), ut=pl.Series(ut))
-    frame = _apart(_within_stays(_no_overlap(frame), profile, int(window.days[-1])))
+    frame = frame.with_columns(
+        level=pl.Series(level), inn=pl.Series(inn), ut=pl.Series(_leaving(dice, inn, level, stay))
+    )
+    frame = _apart(_within_stays(_no_overlap(frame.drop("day")), profile, int(window.days[-1])))
     frame = frame.with_columns(ut=pl.when(pl.col("ut") < window.taken_minute).then("ut"))
-    return _deaths(dice, profile, frame, of_courses).sort("inn", "_c", "k").with_row_index("_e")
+    return _deaths(dice, profile, frame, kept(drawn, frame)).sort("inn", "_c", "k").with_row_index("_e")
+
+
+def kept(drawn: pl.DataFrame, came: pl.DataFrame) -> pl.DataFrame:
+    """The courses that have an episode, and those without care that were drawn before the last of them."""
+    seen = pl.col("_c").is_in(came["_c"].unique().implode())
+    return drawn.filter(seen | (pl.col("waiting") & (pl.col("_c") <= came["_c"].max())))
 
 
 def _of(profile: Profile, name: str) -> Real:
@@ -113,8 +130,7 @@ def _further(dice: Dice, profile: Profile, department: Whole) -> Real:
     return dice.gamma(len(department), 1.2, 0.8 * _of(profile, "visits")[department])
 
 
-def _start(dice: Dice, n: int, window: Window, months: Sequence[float], week: Sequence[float]) -> Whole:
-    days = window.days
+def _start(dice: Dice, n: int, days: Whole, months: Sequence[float], week: Sequence[float]) -> Whole:
     month = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
     weights = np.asarray(months)[month] * np.asarray(week)[(days + 3) % 7]
     closed = (days >= _number(date(2020, 3, 12))) & (days < _number(date(2020, 4, 20)))
@@ -122,10 +138,6 @@ def _start(dice: Dice, n: int, window: Window, months: Sequence[float], week: Se
     if week is PLANNED_WEEK:
         weights = np.where(np.isin(days, _holidays(days)), 0.0, weights)
     return days[dice.index(n, list(weights))]
-
-
-def _planned_start(dice: Dice, n: int, window: Window) -> Whole:
-    return _start(dice, n, window, PLANNED_MONTHS, PLANNED_WEEK)
 
 
 def _holidays(days: Whole) -> Whole:
@@ -137,25 +149,20 @@ def _number(day: date) -> int:
     return (day - date(1970, 1, 1)).days
 
 
-def _cut(frame: pl.DataFrame, episodes: int) -> pl.DataFrame:
-    """Courses up to the wanted number of episodes; the last one is shortened to fit."""
-    before = pl.col("visits").cum_sum() - pl.col("visits")
-    cut = frame.with_columns(before=before).filter(pl.col("before") < episodes)
-    return cut.with_columns(pl.min_horizontal("visits", episodes - pl.col("before"))).drop("before")
-
-
-def _days(dice: Dice, profile: Profile, frame: pl.DataFrame, last: int) -> Whole:
-    k, count = frame["k"].to_numpy(), frame["visits"].to_numpy()
-    start = frame["start"].to_numpy()
+def _days(dice: Dice, profile: Profile, frame: pl.DataFrame) -> Whole:
+    k, start = frame["k"].to_numpy(), frame["start"].to_numpy()
     gap = _of(profile, "gap")[frame["_d"].to_numpy()]
-    span = np.minimum(last - start, count * gap)
-    later = np.floor(span * (k + 0.8 * dice.share(len(k)) - 0.3) / count)
-    day = start + np.where(k > 0, later, 0).astype(np.int64)
-    weekday = (day + 3) % 7
+    later = np.maximum(np.floor(gap * (k + 0.8 * dice.share(len(k)) - 0.4)), 1).astype(np.int64)
+    day = start + np.where(k > 0, later, 0)
     planned = (k > 0) | ~frame["acute"].to_numpy()
-    day = np.where(planned & (weekday > 4), np.minimum(day + 7 - weekday, last), day)  # noqa: PLR2004 Saturday on
-    free = (k > 0) & np.isin(day, _holidays(np.arange(start.min(), last + 1)))
-    return np.where(free & ((day + 3) % 7 < 4), np.minimum(day + 1, last), day)  # noqa: PLR2004 before Friday
+    day = _past_weekend(day, planned)
+    free = planned & np.isin(day, _holidays(np.arange(start.min(), day.max() + 1)))
+    return _past_weekend(day + free, planned)
+
+
+def _past_weekend(day: Whole, planned: Flags) -> Whole:
+    weekday = (day + 3) % 7
+    return np.where(planned & (weekday > 4), day + 7 - weekday, day)  # noqa: PLR2004 Saturday on
 
 
 def _levels(dice: Dice, profile: Profile, frame: pl.DataFrame) -> Whole:
@@ -196,7 +203,7 @@ def _no_overlap(frame: pl.DataFrame) -> pl.DataFrame:
     earlier = stay_end.cum_max().shift(1, fill_value=0).over("_p")
     inside = (pl.col("inn") <= earlier) & (pl.col("level") == STAY)
     marked = frame.sort("_p", "inn", "_c", "k").with_columns(inside=inside)
-    late = pl.min_horizontal(pl.col("inn") + 45, (pl.col("inn") // A_DAY + 1) * A_DAY - 5)
+    late = pl.min_horizontal(pl.col("inn") + 45, (pl.col("inn") // A_DAY + 1) * A_DAY - 1)
     return marked.with_columns(
         level=pl.when("inside").then(CLINIC).otherwise("level"), ut=pl.when("inside").then(late).otherwise("ut")
     ).drop("inside")
@@ -229,15 +236,15 @@ def _apart(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered.with_columns(pl.col("inn") + pl.col("shift"), pl.col("ut") + pl.col("shift")).drop("shift")
 
 
-def _deaths(dice: Dice, profile: Profile, frame: pl.DataFrame, of_courses: pl.DataFrame) -> pl.DataFrame:
+def _deaths(dice: Dice, profile: Profile, frame: pl.DataFrame, courses_kept: pl.DataFrame) -> pl.DataFrame:
     """dead: left dead, or (dead_before) came so. Only where nothing of the patient comes later."""
-    waits = of_courses.filter("waiting")["_p"].unique()
+    waits = courses_kept.filter("waiting")["_p"].unique()
     n = len(frame)
     ordered = frame.sort("_p", "inn")
     final = (pl.col("inn") == pl.col("inn").max().over("_p")) & ~pl.col("_p").is_in(waits.implode())
     final = final & pl.col("ut").is_not_null() & (pl.col("ut") >= pl.col("ut").max().over("_p"))
     final = final & pl.col("ut").is_not_null().all().over("_p")
-    chance = _of(profile, "died")[ordered["_d"].to_numpy()]
+    chance = _of(profile, "died")[ordered["_d"].to_numpy()] * np.where(ordered["old"].to_numpy(), 1.4, 0.5)
     in_ward: Flags = dice.hit(n, chance)
     on_arrival: Flags = dice.hit(n, chance * 0.1)
     return ordered.with_columns(in_ward=pl.Series(in_ward), on_arrival=pl.Series(on_arrival)).with_columns(

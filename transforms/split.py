@@ -10,12 +10,12 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.config import SplitAgreement
 from schemas.errors import DataRefused, WrongUse
 from transforms.packing import compressor
 
@@ -36,15 +36,6 @@ class Part:
     last_exclusive: int
     document_bytes: int
     packed_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SplitAgreement:
-    """That NPR takes one institution and period in several messages: who said so, when, and where it is written."""
-
-    who: str
-    when: date
-    reference: str
 
 
 class PatientTooLarge(DataRefused):

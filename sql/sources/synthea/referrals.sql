@@ -1,0 +1,2 @@
+-- Synthea knows no referrals.
+SELECT NULL AS henvisningsperiodeID, NULL AS pasientNr WHERE false

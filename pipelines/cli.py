@@ -71,9 +71,9 @@ def command(name: str) -> Callable[[Callable[P, Any]], click.Command]:
 def _exit_codes(*, as_json: bool) -> Iterator[None]:
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # noqa: BLE001 - the last line of defence: say what it is, and end with the right code
+    except BaseException as error:  # noqa: BLE001 - the last line of defence; a panic in Polars is no Exception
         refused = _refusal(error)
         if refused is None:
             # Text of foreign exceptions can quote a value of a row; places in our code cannot.
@@ -87,7 +87,7 @@ def _exit_codes(*, as_json: bool) -> Iterator[None]:
         sys.exit(refused.exit_code)
 
 
-def _refusal(error: Exception) -> NprError | None:
+def _refusal(error: BaseException) -> NprError | None:
     if isinstance(error, NprError):
         return error
     from pipelines.runner import user_error  # noqa: PLC0415 - imports Dagster

@@ -15,6 +15,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import WrongUse
+
 FOLDER = Path(__file__).parent / "extract"
 CURRENT = "1"
 TYPES = ("string", "code", "integer", "decimal", "date", "datetime")
@@ -122,7 +124,15 @@ class Contract:
 
 @cache
 def load_contract(version: str = CURRENT) -> Contract:
-    """Read one version of the contract. Raises ValueError on an inconsistent contract (a bug, not a user error)."""
+    """Read one version of the contract. WrongUse for an unknown version.
+
+    Raises ValueError on an inconsistent contract (a bug, not a user error).
+    """
+    known = sorted(path.name.removeprefix("v") for path in FOLDER.glob("v*"))
+    if version not in known:
+        raise WrongUse(
+            f"there is no extract contract {version[:20]!r}", where="contract", fix=f"one of {', '.join(known)}"
+        )
     folder = FOLDER / f"v{version}"
     columns = _columns(folder / "columns.csv")
     raw = tomllib.loads((folder / "tables.toml").read_text(encoding="utf-8"))

@@ -60,9 +60,7 @@ def by_first_rule(faults: pl.DataFrame) -> dict[str, int]:
     return {str(rule): int(rows) for rule, rows in sorted(first.group_by("rule").len().rows())}
 
 
-def insist_accepted(
-    faults: Mapping[str, pl.DataFrame], accepted: Iterable[Accepted], files: Mapping[str, str]
-) -> None:
+def insist_accepted(faults: Mapping[str, pl.DataFrame], accepted: Iterable[Accepted], files: Mapping[str, str]) -> None:
     """Refuse when quarantined rows are not covered by an acceptance.
 
     faults: table -> fault records. files: table -> file name, for the message. Cascades need no acceptance.
@@ -72,7 +70,7 @@ def insist_accepted(
     for table, found in faults.items():
         own = found.filter(~pl.col("rule").is_in(list(CASCADES)))
         for (rule, column), rows in sorted(own.group_by("rule", "column"), key=lambda item: item[0]):
-            if not _covered(str(table), str(rule), rows["_row"].n_unique(), own, allowed):
+            if not _covered(str(table), str(rule), own, allowed):
                 refused.append(_line(files.get(table, table), str(rule), str(column), rows))
     if refused:
         raise DataRefused(
@@ -84,10 +82,11 @@ def insist_accepted(
         )
 
 
-def _covered(table: str, rule: str, rows: int, own: pl.DataFrame, allowed: list[Accepted]) -> bool:
-    total = own.filter(pl.col("rule") == rule)["_row"].n_unique()
-    fitting = [a for a in allowed if a.table in (table, "*") and a.rule in (rule, "*")]
-    return any(a.rows == "any" or max(rows, total) <= int(a.rows) for a in fitting)
+def _covered(table: str, rule: str, own: pl.DataFrame, allowed: list[Accepted]) -> bool:
+    # A number given for any rule bounds the rows of all rules together.
+    under = {"*": own["_row"].n_unique(), rule: own.filter(pl.col("rule") == rule)["_row"].n_unique()}
+    fitting = [a for a in allowed if a.table in (table, "*") and a.rule in under]
+    return any(a.rows == "any" or under[a.rule] <= int(a.rows) for a in fitting)
 
 
 def _line(file: str, rule: str, column: str, rows: pl.DataFrame) -> str:
@@ -108,6 +107,9 @@ EXPLAINED = {
     "orphan": "names something that was not delivered",
     "missing_child": "lacks what must be there",
     "other_patient": "names something of another patient",
+    "CONTRACT-GROUP-1": "rows of one service must agree on its start and end",
+    "CONTRACT-GROUP-2": "rows of one measure must agree on its kind",
+    "CONTRACT-GROUP-3": "rows of one procedure must agree on its condition",
     "EPI-03": "ends before it starts",
     "EPI-29": "ends before it starts",
     "WAIT-01": "end date of waiting and its code must come together",

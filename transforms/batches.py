@@ -5,6 +5,8 @@ Belongs here: where one batch ends and the next begins. Does not belong here: re
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import polars as pl
 
 EPISODES = 40_000  # per batch; memory of a batch grows with it, the output does not depend on it
@@ -24,4 +26,4 @@ def borders(patients: int, of_episodes: pl.Series, size: int = EPISODES) -> tupl
     batch = ((weight.cum_sum() - weight) // size).cast(pl.UInt32)
     first = every.with_columns(batch=batch).group_by("batch").agg(pl.col("_patient").min()).sort("batch")["_patient"]
     edges = [*(int(edge) for edge in first), patients]
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(pairwise(edges))

@@ -50,9 +50,7 @@ def _by_model(frame: pl.DataFrame, table: Table, years: tuple[int, ...]) -> pl.D
 
 def _faults_of(frame: pl.DataFrame, table: Table, years: tuple[int, ...], cases: pl.DataFrame) -> pl.DataFrame:
     names = {
-        (column.name, number): rule
-        for column in table.columns
-        for number, (rule, _) in enumerate(rules(column, years))
+        (column.name, number): rule for column in table.columns for number, (rule, _) in enumerate(rules(column, years))
     }
     rule_names = pl.DataFrame(
         [(column, number, rule) for (column, number), rule in names.items()],

@@ -1,7 +1,7 @@
 """From contract rows in scope to one table per NPR class, columns named as NPR's attributes.
 
-Belongs here: the generic build, driven by ``schemas/extract/<v>/classes.toml``, the ``feeds`` of the columns and the layout.
-Does not belong here: knowledge of a particular class or year, rendering.
+Belongs here: the generic build, driven by ``schemas/extract/<v>/classes.toml``, the ``feeds`` of the columns and
+the layout. Does not belong here: knowledge of a particular class or year, rendering.
 
 A class table has ``_id`` (contiguous, document order), ``_parent`` (``_id`` of the parent row; not on the patient
 node), ``_patient`` (ordinal), ``_row`` (place in the delivered file) and the attributes that the version allows.
@@ -40,14 +40,21 @@ def build(
     for node in nodes_of_patients(layout):
         source = contract.classes.get(node.id)
         if source is not None and source.table in rows:
-            keyed[node.id] = _class_rows(contract, layout, node, source, rows[source.table], keyed).with_row_index(
-                "_id", offset=first_ids.get(node.id, 0)
-            ).with_columns(pl.col("_id").cast(pl.Int64))
+            keyed[node.id] = (
+                _class_rows(contract, layout, node, source, rows[source.table], keyed)
+                .with_row_index("_id", offset=first_ids.get(node.id, 0))
+                .with_columns(pl.col("_id").cast(pl.Int64))
+            )
     return {node_id: _public(layout.node(node_id), frame) for node_id, frame in keyed.items()}
 
 
 def _class_rows(
-    contract: Contract, layout: Layout, node: Node, source: ClassSource, rows: pl.DataFrame, built: Mapping[str, pl.DataFrame]
+    contract: Contract,
+    layout: Layout,
+    node: Node,
+    source: ClassSource,
+    rows: pl.DataFrame,
+    built: Mapping[str, pl.DataFrame],
 ) -> pl.DataFrame:
     attributes = _attributes(contract, node, source)
     order = [pl.col(name).alias(f"_order_{name}") for name in source.order]

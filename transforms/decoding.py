@@ -20,7 +20,7 @@ NAMES = {";": "semicolon", ",": "comma", "\t": "tab"}
 BOM = codecs.BOM_UTF8
 CODECS = {"utf-8": "utf-8", "iso-8859-1": "iso-8859-1", "windows-1252": "cp1252"}
 # U+FFFD; UTF-8 read as a one-byte encoding (Ã and a second character); a question mark inside a word.
-LOST = r"\x{FFFD}|Ã[\x{80}-\x{BF}†˜…]|\p{L}\?\p{L}"
+LOST = r"\x{FFFD}|Ã[\x{80}-\x{BF}†˜…]|\p{L}\?\p{L}"  # noqa: RUF001 - the tilde is half of a lost Ø
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ def recode(chunks: Iterable[bytes], encoding: str, file: str) -> Iterator[bytes]
         try:
             text = decoder.decode(chunk)
         except UnicodeDecodeError as error:
-            line += chunk[: error.start].count(b"\n")
+            # Of the error's own bytes: they begin with what was left over from the chunk before.
+            line += error.object[: error.start].count(b"\n")
             raise _undecodable(file, encoding, line) from None
         line += chunk.count(b"\n")
         yield text.encode()
@@ -90,8 +91,11 @@ def _undecodable(file: str, encoding: str, line: int) -> DataRefused:
 
 
 def split_header(line: str, separator: str) -> list[str]:
-    """Column names of a header line."""
-    return [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+    """Column names of a header line; none where it is not a line (ended by carriage returns alone)."""
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:
+        return []
 
 
 def detect_separator(header: str, known: Sequence[str], file: str, declared: str | None) -> str:
@@ -120,7 +124,9 @@ def detect_separator(header: str, known: Sequence[str], file: str, declared: str
 
 def short_record(tail: str, separator: str, columns: int) -> bool:
     """Whether the last record of a file has fewer fields than its header: the mark of a cut file."""
-    records = [record for record in csv.reader(tail.splitlines(keepends=True), delimiter=separator) if record]
+    # Not splitlines: it also splits at U+2028, U+0085 and the vertical tab, which are text to a CSV file.
+    lines = tail.replace("\r", "").split("\n")
+    records = [record for record in csv.reader(lines, delimiter=separator) if record]
     return bool(records) and len(records[-1]) < columns
 
 

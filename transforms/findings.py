@@ -1,12 +1,14 @@
 """Content rules over class tables: what NPR would do with a row.
 
 Belongs here: evaluating the catalogue, vectorised, on one batch. Does not belong here: the rules themselves
-(``schemas/rules``), and faults of the extract (``transforms.checks``). A finding says where and which rule, never the value.
+(``schemas/rules``), and faults of the extract (``transforms.checks``). A finding says where and which rule, never the
+value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 import polars as pl
 
@@ -23,6 +25,14 @@ SCHEMA: dict[str, pl.DataType] = {
     "_patient": pl.UInt32(),
     "_row": pl.UInt32(),
 }
+# XSD type -> type of an attribute that is empty throughout; the rest are text.
+TYPES: dict[str, pl.DataType] = {
+    "date": pl.Date(),
+    "dateTime": pl.Datetime("us"),
+    "integer": pl.Int32(),
+    "int": pl.Int32(),
+    "decimal": pl.Decimal(18, 2),
+}
 
 
 def find(
@@ -34,21 +44,24 @@ def find(
     """
     found = [pl.DataFrame(schema=SCHEMA)]
     for rule in rules:
+        asked = set(pl.sql_expr(rule.wrong).meta.root_names())
         nodes = [n for n in layout.nodes if n.name == rule.npr_class and n.id in tables]
         if rule.module == layout.module:
-            found += [_of_rule(rule, _prepared(layout, node, period, tables, rule)) for node in nodes]
+            frames = [_prepared(layout, node, period, tables, asked) for node in nodes]
+            found += [_of_rule(rule, frame) for frame in frames if asked <= set(frame.columns)]
     return pl.concat(found)
 
 
 def _prepared(
-    layout: Layout, node: Node, period: Period, tables: Mapping[str, pl.DataFrame], rule: ContentRule
+    layout: Layout, node: Node, period: Period, tables: Mapping[str, pl.DataFrame], asked: AbstractSet[str]
 ) -> pl.DataFrame:
     """The class rows with what a rule may ask for besides attributes."""
     frame = tables[node.id].with_columns(period_from=pl.lit(period.start), period_to=pl.lit(period.end))
-    absent = {a.name for a in node.attributes} - set(frame.columns)
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in sorted(absent))
+    # Allowed, but fed by no column of the contract: empty in the message, and so for the rule.
+    empty = [a for a in node.attributes if a.use != "prohibited" and a.name in asked - set(frame.columns)]
+    frame = frame.with_columns(pl.lit(None, TYPES.get(a.type, pl.String())).alias(a.name) for a in empty)
     for child in layout.children(node.id):
-        if f"n_{child.name}" in rule.wrong:
+        if f"n_{child.name}" in asked:
             frame = _counted(frame, child, tables.get(child.id))
     return frame
 

@@ -40,12 +40,27 @@ def _typed(dtype: pl.DataType, name: str, kind: str, decimal: str) -> pl.Expr:
         return column
     if dtype == pl.String:
         return _from_text(column, kind, decimal)
+    if not _fits(dtype, kind):
+        return pl.lit(None, target).alias(name)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone and kind in ("date", "datetime"):
         column = column.dt.convert_time_zone("Europe/Oslo").dt.replace_time_zone(None)
-    if kind == "integer" and dtype.is_float():
+    if kind == "integer" and not dtype.is_integer():
         # 12.5 is no integer; a silent cut would hide it.
         column = pl.when(column == column.floor()).then(column)
     return column.cast(target, strict=False)
+
+
+def _fits(dtype: pl.DataType, kind: str) -> bool:
+    """Whether a typed column can mean the kind. A cast alone would make 20200101 a day in the year 57275."""
+    if dtype == pl.Null:
+        return True
+    match kind:
+        case "integer" | "decimal":
+            return dtype.is_numeric()
+        case "date" | "datetime":
+            return dtype in (pl.Date, pl.Datetime)
+        case _:
+            return dtype.is_integer() or dtype in (pl.Categorical, pl.Enum)
 
 
 def _from_text(column: pl.Expr, kind: str, decimal: str) -> pl.Expr:
@@ -60,7 +75,8 @@ def _from_text(column: pl.Expr, kind: str, decimal: str) -> pl.Expr:
             right = column.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
             return pl.when(right).then(column).str.to_date("%Y-%m-%d", strict=False)
         case "datetime":
-            right = column.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}$")
+            # A second of 60 would be read as the next minute.
+            right = column.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$")
             text = pl.when(right).then(column).str.replace(" ", "T", literal=True)
             return text.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
         case _:

@@ -25,7 +25,9 @@ def key_columns(table: Table) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*table.key, *table.refs, *(name for group in groups for name in group)]))
 
 
-def resolve(contract: Contract, sound: Keys, delivered: Keys) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+def resolve(
+    contract: Contract, sound: Keys, delivered: Keys
+) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
     """Judge all tables together.
 
     sound: table -> ``_row`` and key columns of the rows that are right in themselves. delivered: table -> the key of
@@ -41,7 +43,7 @@ def resolve(contract: Contract, sound: Keys, delivered: Keys) -> tuple[dict[str,
         rows[name] = faults.without(rows[name], wrong)
 
     for table in contract:
-        drop(table.name, _twice(rows[table.name], table))
+        drop(table.name, _twice(rows[table.name], table, delivered[table.name]))
         for rule in table.rules:
             drop(table.name, _unlike(rows[table.name], rule))
     for table in contract:
@@ -57,8 +59,10 @@ def resolve(contract: Contract, sound: Keys, delivered: Keys) -> tuple[dict[str,
     return {name: faults.together(parts) for name, parts in found.items()}, owners.of_rows
 
 
-def _twice(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    return faults.at(rows.filter(pl.struct(table.key).is_duplicated()), table.key[-1], "duplicate_key")
+def _twice(rows: pl.DataFrame, table: Table, delivered: pl.DataFrame) -> pl.DataFrame:
+    # Of all that was delivered: that the other row of the key is wrong in itself does not make this one right.
+    twice = delivered.filter(pl.struct(table.key).is_duplicated()).select(table.key).unique()
+    return faults.at(rows.join(twice, on=table.key, how="semi"), table.key[-1], "duplicate_key")
 
 
 def _unlike(rows: pl.DataFrame, rule: Rule) -> pl.DataFrame:
@@ -76,9 +80,7 @@ def _lacking(
     return _by_delivery(without, key, delivered[key], child, ("child_quarantined", "missing_child"))
 
 
-def _nowhere(
-    rows: pl.DataFrame, column: str, parents: pl.DataFrame, delivered: pl.DataFrame, key: str
-) -> pl.DataFrame:
+def _nowhere(rows: pl.DataFrame, column: str, parents: pl.DataFrame, delivered: pl.DataFrame, key: str) -> pl.DataFrame:
     lost = rows.filter(pl.col(column).is_not_null()).join(parents.select(key), left_on=column, right_on=key, how="anti")
     return _by_delivery(lost, column, delivered[key], column, ("parent_quarantined", "orphan"))
 

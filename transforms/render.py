@@ -10,8 +10,7 @@ value. Other columns are ignored. No table, or an empty one, means that there ar
 
 How: every row becomes one fragment of text (opening tag, or all of the element), and where needed a second one (closing
 tag). How many fragments stand below each row is counted bottom-up, which gives each fragment its place top-down; one
-gather by place and one concatenation make the document. Children that every parent has are written into the
-parent's own fragment, which saves most fragments.
+gather by place and one concatenation make the document.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ Tables: TypeAlias = Mapping[str, pl.DataFrame]
 Numbers: TypeAlias = NDArray[np.int64]
 Part: TypeAlias = "str | pl.Series"  # a constant, or one text for each row
 
-# Beyond some children the template of the parent grows faster than the number of fragments falls.
-_MOST_GLUED = 4
 # Texts of one run of patients: few enough to stay near the processor, many enough to outweigh the calls.
 _SPAN_BYTES = 16_000_000
 _IDS_SHOWN = 5
@@ -130,7 +127,6 @@ class _Rows:
     parts: list[Part]  # the row's own fragment
     closed: bool  # the element ends within its own fragment
     children: list[_Children] = field(default_factory=list)
-    loose: NDArray[np.bool_] | None = None  # rows with a fragment of their own; None = all
 
     @property
     def closing(self) -> str:
@@ -151,11 +147,6 @@ class _Children:
     parent: Numbers  # for each child: index of its parent's row
     first: Numbers  # for each parent: index of its first child
     count: Numbers  # for each parent: how many children
-    glued: int = 0  # how many of them, for each parent, stand in the parent's own fragment
-
-    def rank(self) -> Numbers:
-        """For each child: how many of its class come before it under the same parent."""
-        return np.arange(self.rows.height) - self.first[self.parent]
 
 
 def _render(nodes: Sequence[Node], tables: Tables, declared: str = "") -> Fragments:
@@ -166,7 +157,6 @@ def _render(nodes: Sequence[Node], tables: Tables, declared: str = "") -> Fragme
     width = sum(rows.width() for rows in tree.values())
     sizes: dict[str, Numbers] = {}
     for name, rows in reversed(tree.items()):
-        _glue(rows)
         sizes[name] = _size(rows, sizes)
     return _join(tree, sizes, width)
 
@@ -228,30 +218,6 @@ def _children(rows: _Rows, parent: Numbers, parents: int) -> _Children:
     return _Children(rows, parent, np.cumsum(count) - count, count)
 
 
-def _glue(rows: _Rows) -> None:
-    """Moves into the rows' fragments what each of them has: its first children, and the closing tag if that is all."""
-    if rows.closed:
-        return
-    for children in rows.children:
-        least = int(children.count.min())
-        if not children.rows.closed or not least:
-            return
-        children.glued = min(least, _MOST_GLUED)
-        for rank in range(children.glued):
-            rows.parts += _pick(children, rank)
-        children.rows.loose = children.rank() >= children.glued
-        if children.rows.loose.any():
-            return
-    rows.parts.append(rows.closing)
-    rows.closed = True
-
-
-def _pick(children: _Children, rank: int) -> list[Part]:
-    """For each parent, the parts of its child of that rank."""
-    index = pl.Series(children.first + rank)
-    return [part if isinstance(part, str) else part.gather(index) for part in children.rows.parts]
-
-
 def _size(rows: _Rows, sizes: Mapping[str, Numbers]) -> Numbers:
     """For each row: the number of fragments of its element with all that is below it."""
     size = np.full(rows.height, 1 if rows.closed else 2)
@@ -263,7 +229,7 @@ def _size(rows: _Rows, sizes: Mapping[str, Numbers]) -> Numbers:
 def _extent(children: _Children, sizes: Mapping[str, Numbers]) -> Numbers:
     """For each parent: the number of fragments of these children with all that is below them."""
     if children.rows.closed:
-        return children.count - children.glued
+        return children.count
     before = _running(sizes[children.rows.node.id])
     extent: Numbers = before[children.first + children.count] - before[children.first]
     return extent
@@ -312,7 +278,7 @@ def _places(rows: _Rows, place: Numbers, sizes: Mapping[str, Numbers]) -> dict[s
     for children in rows.children:
         name = children.rows.node.id
         if children.rows.closed:
-            places[name] = (free - children.first - children.glued)[children.parent] + np.arange(children.rows.height)
+            places[name] = (free - children.first)[children.parent] + np.arange(children.rows.height)
         else:
             before = _running(sizes[name])
             places[name] = (free - before[children.first])[children.parent] + before[:-1]
@@ -347,7 +313,7 @@ def _ordered(
         part = span[name]
         place = places[name][part] - fragments.start
         own = _own_texts(rows, part)
-        order[place if rows.loose is None else place[rows.loose[part]]] = np.arange(number, number + len(own))
+        order[place] = np.arange(number, number + len(own))
         texts.append(own)
         number += len(own)
         if not rows.closed:
@@ -358,20 +324,11 @@ def _ordered(
 
 
 def _own_texts(rows: _Rows, part: slice) -> pl.Series:
-    """The fragments of those of the rows that have one of their own, in table order."""
-    keep = None if rows.loose is None else rows.loose[part]
-    height = int(part.stop - part.start if keep is None else keep.sum())
-    if height == 0:
-        return pl.Series(dtype=pl.String)
-    parts = [piece if isinstance(piece, str) else _chosen(piece, part, keep) for piece in rows.parts]
+    """The first fragments of the rows, in table order."""
+    parts = [piece if isinstance(piece, str) else piece[part] for piece in rows.parts]
     if all(isinstance(piece, str) for piece in parts):
-        return pl.repeat("".join(map(str, parts)), height, dtype=pl.String, eager=True)
+        return pl.repeat("".join(map(str, parts)), int(part.stop - part.start), dtype=pl.String, eager=True)
     return pl.select(_template(parts)).to_series()
-
-
-def _chosen(column: pl.Series, part: slice, keep: NDArray[np.bool_] | None) -> pl.Series:
-    rows = column[part]
-    return rows if keep is None else rows.filter(pl.Series(keep))
 
 
 def _template(parts: Sequence[Part]) -> pl.Expr:

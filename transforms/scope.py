@@ -56,7 +56,9 @@ def as_of(episodes: pl.DataFrame, period: Period) -> pl.DataFrame:
     """Episodes as they stood when the period ended: who left later was still there (EPI-05)."""
     later = pl.col("utDatoTid").dt.date() > period.end
     present = [name for name in ON_LEAVING if name in episodes.columns]
-    return episodes.with_columns(pl.when(~later.fill_null(value=False)).then(pl.col(name)).alias(name) for name in present)
+    return episodes.with_columns(
+        pl.when(~later.fill_null(value=False)).then(pl.col(name)).alias(name) for name in present
+    )
 
 
 def _own(name: str, frame: pl.DataFrame, period: Period, modules: tuple[str, ...]) -> pl.Series:

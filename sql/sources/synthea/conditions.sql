@@ -4,9 +4,9 @@
 SELECT
   _row AS _source_row,
   ENCOUNTER AS episodeID,
-  row_number() OVER (PARTITION BY coalesce(ENCOUNTER, _row::VARCHAR) ORDER BY _row) AS tilstNr,
+  row_number() OVER (PARTITION BY ENCOUNTER, CASE WHEN ENCOUNTER IS NULL THEN _row END ORDER BY _row) AS tilstNr,
   1 AS kodeNr,
   SYSTEM AS Kodeverk,
-  left(START, 4) AS kodeVersjon,
+  year(try_cast(START AS TIMESTAMPTZ)) AS kodeVersjon,
   CODE AS kodeVerdi
 FROM raw.conditions

@@ -1,8 +1,8 @@
 -- One row per raw encounter.
 -- Times: instants with an offset become Norwegian local time (the session's zone), cut to the second. A text that is no time
 -- goes on as it is, to the check of types; so does a class or status we do not know, to the check of codes.
--- Home abroad: convention country -> 9900 with debitor 11 (acute) or 30; other -> 9000 with debitor 12. A resident of Norway
--- has no municipality in the extract and is quarantined.
+-- Home: convention country -> 9900 with debitor 11 (acute) or 30; other country -> 9000 with debitor 12; unknown, or a place
+-- in Norway, of which the extract has no municipality -> 9999 with debitor 99 or 1.
 WITH known AS (
   SELECT
     e.*,
@@ -15,7 +15,8 @@ WITH known AS (
                   'IT', 'LI', 'LT', 'LU', 'LV', 'MT', 'NL', 'PL', 'PT', 'RO', 'SE', 'SI', 'SK') AS convention,
     e.ENCOUNTERCLASS = 'EMER' AS acute
   FROM raw.encounters AS e
-  LEFT JOIN raw.patients AS p ON p.Id = e.PATIENT
+  -- A patient delivered twice must not double the encounters.
+  LEFT JOIN (SELECT DISTINCT ON (Id) * FROM raw.patients ORDER BY Id, _row) AS p ON p.Id = e.PATIENT
 )
 SELECT
   _row AS _source_row,
@@ -32,10 +33,16 @@ SELECT
   CASE
     WHEN country = 'NO' THEN '1'
     WHEN NOT convention THEN '12'
-    WHEN acute THEN '11'
+    WHEN convention AND acute THEN '11'
     WHEN convention THEN '30'
+    ELSE '99'
   END AS debitor,
-  CASE WHEN country = 'NO' THEN NULL WHEN convention THEN '9900' WHEN NOT convention THEN '9000' END AS komNrHjem,
+  CASE
+    WHEN country = 'NO' THEN '9999'
+    WHEN convention THEN '9900'
+    WHEN NOT convention THEN '9000'
+    ELSE '9999'
+  END AS komNrHjem,
   CASE WHEN died < began THEN '2' ELSE '1' END AS inntilstand,
   CASE WHEN STOP IS NULL THEN NULL WHEN died <= greatest(began, ended) THEN '2' ELSE '1' END AS utTilstand,
   CASE WHEN acute THEN '1' ELSE '4' END AS innmateHast,

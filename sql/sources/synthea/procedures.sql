@@ -3,7 +3,7 @@
 SELECT
   _row AS _source_row,
   ENCOUNTER AS episodeID,
-  row_number() OVER (PARTITION BY coalesce(ENCOUNTER, _row::VARCHAR) ORDER BY _row) AS tjenesteNr,
+  row_number() OVER (PARTITION BY ENCOUNTER, CASE WHEN ENCOUNTER IS NULL THEN _row END ORDER BY _row) AS tjenesteNr,
   coalesce(strftime(try_cast(START AS TIMESTAMPTZ), '%Y-%m-%dT%H:%M:%S'), START) AS startDatoTid,
   coalesce(strftime(try_cast(STOP AS TIMESTAMPTZ), '%Y-%m-%dT%H:%M:%S'), STOP) AS sluttDatoTid,
   1 AS tiltakNr,
@@ -11,6 +11,6 @@ SELECT
   1 AS prosNr,
   1 AS kodeNr,
   SYSTEM AS Kodeverk,
-  left(START, 4) AS kodeVersjon,
+  year(try_cast(START AS TIMESTAMPTZ)) AS kodeVersjon,
   CODE AS kodeVerdi
 FROM raw.procedures

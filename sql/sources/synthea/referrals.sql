@@ -1,2 +1,2 @@
 -- Synthea knows no referrals.
-SELECT NULL AS henvisningsperiodeID, NULL AS pasientNr WHERE false
+SELECT NULL::VARCHAR AS henvisningsperiodeID, NULL::VARCHAR AS pasientNr WHERE false

@@ -1,7 +1,7 @@
 """Stage 4: one table per NPR class and module.
 
-Belongs here: going through the patients batch by batch and writing class tables, those of ``ide`` apart. Does not belong
-here: how a contract row becomes a class row (``transforms.class_tables``).
+Belongs here: going through the patients batch by batch and writing class tables, those of ``ide`` apart. Does not
+belong here: how a contract row becomes a class row (``transforms.class_tables``).
 """
 
 from __future__ import annotations

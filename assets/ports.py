@@ -1,7 +1,7 @@
 """What a stage needs of the outside world, as small interfaces.
 
-Belongs here: the protocols of store and channel, and the ``Run`` that carries them with the partition. Does not belong here:
-any implementation (``pipelines``).
+Belongs here: the protocols of store and channel, and the ``Run`` that carries them with the partition. Does not
+belong here: any implementation (``pipelines``).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def scope(run: Run) -> Scoped:
     snapshot = run.store.load("snapshot", run.key, Snapshot)
     staged = run.store.load("staging", run.key, Staged)
     contract = load_contract(snapshot.contract)
-    kept: Counter[str] = Counter({name: 0 for name in contract.tables})
+    kept: Counter[str] = Counter(dict.fromkeys(contract.tables, 0))
     left: dict[str, Counter[str]] = {name: Counter() for name in contract.tables}
     with growing(run, "scope") as tables:
         for number, (first, last) in enumerate(staged.batches):

@@ -1,7 +1,7 @@
 """Stage 7: whole patients into parts, each a valid message of its own, packed below the limit.
 
-Belongs here: reading fragments, validating every part against the XSD, packing, writing parts and manifest. Does not belong
-here: where a part ends (``transforms.split``), how it is packed (``transforms.packing``), handing it over.
+Belongs here: reading fragments, validating every part against the XSD, packing, writing parts and manifest. Does not
+belong here: where a part ends (``transforms.split``), how it is packed (``transforms.packing``), handing it over.
 """
 
 from __future__ import annotations
@@ -342,6 +342,7 @@ _SAMPLE_IDS = PartIds(
 
 def _packing_ids(ids: PartIds) -> PackingIds:
     """Ids of the mail, derived from the message id: fixed in length, and the same again for the same message."""
+
     def derived(role: str) -> str:
         return str(uuid.uuid5(uuid.UUID(ids.msg_id), role))
 

@@ -1,7 +1,7 @@
 """Stage 1: freeze the extract.
 
-Belongs here: reading ``extract.toml`` and the files it names, control totals, decoding, and splitting identities off. Does not
-belong here: types and checks of values (``assets.staging``), foreign files (``assets.sources``).
+Belongs here: reading ``extract.toml`` and the files it names, control totals, decoding, and splitting identities off.
+Does not belong here: types and checks of values (``assets.staging``), foreign files (``assets.sources``).
 
 The snapshot keeps the columns of the contract as delivered and the place of each row; not the raw bytes, since a raw
 file can hold identity in a column nobody told us of. Its SHA-256 is kept instead.
@@ -101,7 +101,7 @@ def _gate(run: Run, delivered: ExtractFile, folder: Path) -> None:
         raise DataRefused(
             f"the extract was taken before {run.period.key} ended ({run.period.end})",
             where=f"{where}, extracted_at",
-            rule="MSG-06: uttakDato is not before tilDatoPeriode; a report may be early only if it holds the whole period",
+            rule="MSG-06: uttakDato is not before tilDatoPeriode; an early report must hold the whole period",
             fix="extract again after the period, or report an earlier period",
         )
 
@@ -202,9 +202,7 @@ def _absent(table: Table, target: Path) -> None:
     pl.DataFrame(schema={"_row": pl.UInt32}).write_parquet(target)
 
 
-def _freeze_file(
-    path: Path, file: DeliveredFile, table: Table, target: Path, private: Path, sha256: str
-) -> FileRecord:
+def _freeze_file(path: Path, file: DeliveredFile, table: Table, target: Path, private: Path, sha256: str) -> FileRecord:
     facts: dict[str, Any] = {"table": table.name, "name": file.path, "sha256": sha256, "bytes": path.stat().st_size}
     if path.suffix == ".parquet":
         frame = _parquet(path, file.path).with_row_index("_row", offset=1)
@@ -339,4 +337,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
                 yield chunk
     except (EOFError, gzip.BadGzipFile):
         raise DataRefused(f"{path.name}: the compressed file is cut", where=path.name, fix="deliver it again") from None
-

@@ -1,7 +1,7 @@
 """The stages as Dagster assets, and the checks that show their figures.
 
-Belongs here: one asset per stage in their order, metadata (figures, digests, column schema; never a value of a row), asset
-checks. Does not belong here: what a stage does (its own module).
+Belongs here: one asset per stage in their order, metadata (figures, digests, column schema; never a value of a row),
+asset checks. Does not belong here: what a stage does (its own module).
 """
 
 # No postponed annotations here: Dagster reads the type of `context` when it builds an asset.
@@ -145,7 +145,9 @@ def _of_scope(record: Scoped) -> Metadata:
 def _of_messages(record: MessageSet) -> Metadata:
     return {
         "dagster/row_count": sum(sum(module.rows.values()) for module in record.modules),
-        "rows": {f"{module.schema_use.module} {node}": n for module in record.modules for node, n in module.rows.items()},
+        "rows": {
+            f"{module.schema_use.module} {node}": n for module in record.modules for node, n in module.rows.items()
+        },
         "schemas": [module.schema_use.model_dump() for module in record.modules],
         "dagster/column_lineage": column_lineage(record),
     }
@@ -203,7 +205,10 @@ def checks(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefin
 
 
 def _check(
-    asset: str, name: str, judge: Callable[[Run], tuple[bool, Mapping[str, Any]]], partitions: dg.PartitionsDefinition[str]
+    asset: str,
+    name: str,
+    judge: Callable[[Run], tuple[bool, Mapping[str, Any]]],
+    partitions: dg.PartitionsDefinition[str],
 ) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset, name=name, blocking=True, partitions_def=partitions, required_resource_keys={"workbench"}

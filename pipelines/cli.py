@@ -1,7 +1,7 @@
 """The command line ``npr``.
 
-Belongs here: arguments, printing, exit codes. Does not belong here: anything else; commands import what they need when they
-run, so that help is there at once.
+Belongs here: arguments, printing, exit codes. Does not belong here: anything else; commands import what they need
+when they run, so that help is there at once.
 
 Exit codes: 0 done, 1 the data or a gate refused, 2 wrong use or configuration, 70 a bug.
 """
@@ -61,7 +61,9 @@ def command(name: str) -> Callable[[Callable[P, Any]], click.Command]:
                 record, text = body(*args, **kwargs)
                 click.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else text)
 
-        option = click.option("--json", "as_json", is_flag=True, help="print one JSON value on stdout, all else on stderr")
+        option = click.option(
+            "--json", "as_json", is_flag=True, help="print one JSON value on stdout, all else on stderr"
+        )
         return cli.command(name)(option(inner))
 
     return decorate
@@ -104,7 +106,7 @@ def _refusal(error: BaseException) -> NprError | None:
 @click.option("--profile", type=click.Choice(["rehearsal", "validation", "production"]), help="overrides npr.toml")
 @click.option("--config", type=click.Path(path_type=Path), help="npr.toml to use")
 @click.pass_context
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     context: click.Context,
     period: str,
     unit: str | None,
@@ -149,7 +151,7 @@ def trace(context: click.Context, episode_id: str, period: str | None, unit: str
 @command("calendar")
 @click.option("--year", type=int, help="data year [default: all with a published table]")
 @click.pass_context
-def calendar(context: click.Context, year: int | None) -> tuple[Any, str]:
+def calendar(_context: click.Context, year: int | None) -> tuple[Any, str]:
     """List reporting periods, what they ask for, and published deadlines."""
     from pipelines import show  # noqa: PLC0415
     from pipelines.plan import calendar_rows  # noqa: PLC0415

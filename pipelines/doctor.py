@@ -10,7 +10,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 
@@ -51,8 +50,12 @@ def _configuration(settings: Settings) -> Iterator[Line]:
     config = settings.config
     yield _line(OK, "configuration", f"{settings.path}: profile {config.profile}, {len(config.units)} units")
     if config.profile == "production" and config.shipping.split and not config.shipping.split_agreement:
-        yield _line(WARN, "split", "no agreement with NPR is recorded; a report in several parts will stop",
-                    "record shipping.split_agreement (who, when, reference), or use gzip")
+        yield _line(
+            WARN,
+            "split",
+            "no agreement with NPR is recorded; a report in several parts will stop",
+            "record shipping.split_agreement (who, when, reference), or use gzip",
+        )
 
 
 def _extracts(settings: Settings) -> Iterator[Line]:
@@ -77,7 +80,9 @@ def _certificate(settings: Settings) -> Iterator[Line]:
         return
     days = (until - dt.datetime.now(dt.UTC)).days
     state = WRONG if days < 0 else WARN if days <= max(WARN_DAYS) else OK
-    yield _line(state, "receiver", f"{path.name}: valid for {days} days", "" if state == OK else "renew the certificate")
+    yield _line(
+        state, "receiver", f"{path.name}: valid for {days} days", "" if state == OK else "renew the certificate"
+    )
 
 
 def _disk(home: Path) -> Iterator[Line]:

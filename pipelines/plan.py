@@ -23,7 +23,9 @@ def units_of(settings: Settings, period: Period, unit: str | None, extract: Path
     if unit is not None:
         return [unit]
     if extract is not None and len(units) > 1:
-        raise WrongUse("--extract is the delivery of one unit", where="--unit", fix=f"add --unit, one of {', '.join(units)}")
+        raise WrongUse(
+            "--extract is the delivery of one unit", where="--unit", fix=f"add --unit, one of {', '.join(units)}"
+        )
     due = [name for name, one in units.items() if modules_for(period, one.kind, one.isf)]
     if not due:
         raise DataRefused(f"no unit of {settings.path} reports {period.key}", rule="docs/calendar.md")

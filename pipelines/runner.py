@@ -1,6 +1,7 @@
 """Running one partition from the command line on the same Dagster instance as the web pages.
 
-Belongs here: instance, run configuration, and getting the refusal of a stage out of Dagster. Does not belong here: printing.
+Belongs here: instance, run configuration, and getting the refusal of a stage out of Dagster. Does not belong here:
+printing.
 """
 
 from __future__ import annotations

@@ -36,11 +36,11 @@ class _Environment(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line first, then environment; no .env file, no secrets folder."""
         return init_settings, env_settings
@@ -93,7 +93,9 @@ def _wrong(where: str, error: ValidationError, prefix: str = "") -> WrongUse:
     for fault in error.errors(include_input=False):
         key = ".".join(str(part) for part in fault["loc"])
         lines.append(f"{prefix}{key.upper() if prefix else key}: {_hint(fault['type'], fault['msg'])}")
-    return WrongUse(f"{where}: {len(lines)} settings are wrong", where="\n         ".join(lines), fix="see docs/settings.md")
+    return WrongUse(
+        f"{where}: {len(lines)} settings are wrong", where="\n         ".join(lines), fix="see docs/settings.md"
+    )
 
 
 def _hint(kind: str, message: str) -> str:

@@ -1,7 +1,7 @@
 """What a person reads: progress, tables and summaries.
 
-Belongs here: turning records into text with rich. Does not belong here: figures (they come as records). Progress goes to
-stderr, plain where that is no terminal.
+Belongs here: turning records into text with rich. Does not belong here: figures (they come as records). Progress goes
+to stderr, plain where that is no terminal.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ def report(results: Sequence[Record], settings: Settings) -> str:
     """Summary of one or several runs."""
     parts: list[object] = []
     for result in results:
-        rows = [(name, *(figures[k] for k in ("in", "reported", "out_of_scope", "quarantined")))
-                for name, figures in result["rows"].items()]
+        rows = [
+            (name, *(figures[k] for k in ("in", "reported", "out_of_scope", "quarantined")))
+            for name, figures in result["rows"].items()
+        ]
         title = f"{result['period']} {result['unit']}"
         parts.append(_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
         parts.append(
@@ -67,7 +69,14 @@ def report(results: Sequence[Record], settings: Settings) -> str:
                 f"{title}: shipments",
                 ("module", "part", "patients", "packed bytes", "limit", "file"),
                 [
-                    (s["module"], f"{s['part']} of {s['parts']}", s["patients"], s["packed_bytes"], s["limit_bytes"], _short(s["path"], settings))
+                    (
+                        s["module"],
+                        f"{s['part']} of {s['parts']}",
+                        s["patients"],
+                        s["packed_bytes"],
+                        s["limit_bytes"],
+                        _short(s["path"], settings),
+                    )
                     for s in result["shipments"]
                 ],
             )
@@ -75,7 +84,9 @@ def report(results: Sequence[Record], settings: Settings) -> str:
         found = ", ".join(f"{count} {name}" for name, count in result["findings"].items() if count) or "none"
         parts.append(f"Findings (what NPR would do): {found}\nManifest: {_short(result['manifest'], settings)}\n")
     home = _short(str(settings.home), settings)
-    parts.append(f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb")
+    parts.append(
+        f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
+    )
     return _text(*parts)
 
 
@@ -92,11 +103,18 @@ def calendar(rows: Sequence[Record]) -> str:
             f"{row['from']} to {row['to']}",
             " ".join(row["modules"]),
             row["version"] or "?",
-            "; ".join(f"{d['deadline']} ({d['submission']}, {d['audience']})" for d in row["deadlines"]) or "no published table",
+            "; ".join(f"{d['deadline']} ({d['submission']}, {d['audience']})" for d in row["deadlines"])
+            or "no published table",
         )
         for row in rows
     ]
-    return _text(_table("Reporting periods", ("period", "from and to", "messages", "model", "deadlines (submission, audience)"), lines))
+    return _text(
+        _table(
+            "Reporting periods",
+            ("period", "from and to", "messages", "model", "deadlines (submission, audience)"),
+            lines,
+        )
+    )
 
 
 def trace(found: Sequence[Record]) -> str:

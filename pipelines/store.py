@@ -1,10 +1,10 @@
 """Where data lies: a folder tree in which everything becomes visible whole.
 
-Belongs here: paths, atomic writing, private rooms, stage and submission records. Does not belong here: what is in the files;
-the analysts' database (``pipelines.views``).
+Belongs here: paths, atomic writing, private rooms, stage and submission records. Does not belong here: what is in the
+files; the analysts' database (``pipelines.views``).
 
-    NPR_HOME/lake/<layer>/<table>/period=P/unit=U/data.parquet    activity; layers snapshot, staging, scope, message, finding
-    NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
+    NPR_HOME/lake/<layer>/<table>/period=P/unit=U/data.parquet    activity; layers snapshot, staging, scope, message,
+    finding NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
     NPR_HOME/identity/...                                         the same tree once more, 0700, for identity only
     NPR_HOME/runs/<period>/<unit>/<stage>.json                    records of stages
     NPR_HOME/submissions/<period>/<unit>/0001/                    submission.json, parts/ with the packed parts
@@ -159,7 +159,9 @@ class DiskStore:
             known = self.submissions(key)
             if known and known[-1].inputs == inputs:
                 return known[-1]
-            used = [s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)]
+            used = [
+                s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)
+            ]
             fresh = Submission(
                 number=known[-1].number + 1 if known else 1,
                 key=key,

@@ -61,7 +61,9 @@ def _quarantine(store: DiskStore, key: Key, rows: list[int]) -> Step:
     quarantine = _rows(
         store.table("staging", "quarantine", key), (pl.col("table") == "episodes") & pl.col("_row").is_in(rows)
     )
-    faults = "; ".join(f"{column}: {rule}" for column, rule in quarantine.select("column", "rule").unique().sort("column").rows())
+    faults = "; ".join(
+        f"{column}: {rule}" for column, rule in quarantine.select("column", "rule").unique().sort("column").rows()
+    )
     return _step("quarantine", faults or "the run stopped before staging was written")
 
 
@@ -84,7 +86,9 @@ def _shipment(store: DiskStore, key: Key, patient: int) -> list[Step]:
     for part in (p for p in manifest.shipments if p.module == "ord"):
         passed += part.patients
         if place < passed:
-            what = f"{part.path}, part {part.part} of {part.parts}, submission {manifest.submission}, lopenr {part.lopenr}"
+            what = (
+                f"{part.path}, part {part.part} of {part.parts}, submission {manifest.submission}, lopenr {part.lopenr}"
+            )
             return [_step("shipment", f"{what}, MsgId {part.msg_id}, sha256 {part.sha256}")]
     return [_step("shipment", "in no part")]
 

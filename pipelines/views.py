@@ -1,7 +1,7 @@
 """``npr.duckdb``: views and comments over the lake, for analysts.
 
-Belongs here: making that file anew and renaming it into place. Does not belong here: data; the file holds none, so an open
-shell never locks a run, nor a run a shell. Identity has no view.
+Belongs here: making that file anew and renaming it into place. Does not belong here: data; the file holds none, so an
+open shell never locks a run, nor a run a shell. Identity has no view.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _view(db: duckdb.DuckDBPyConnection, contract: Contract, layer: str, folder:
     if table is not None:
         db.execute(f"COMMENT ON VIEW {name} IS {_text(table.title)}")
     described = {c.name: f"{c.description} {' '.join(c.feeds)} ({c.certainty})" for c in table.columns} if table else {}
-    for (column, *_) in db.execute(f"DESCRIBE {name}").fetchall():
+    for column, *_ in db.execute(f"DESCRIBE {name}").fetchall():
         text = described.get(column) or OWN_COLUMNS.get(column)
         if text:
             db.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_text(text)}')

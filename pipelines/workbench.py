@@ -72,7 +72,7 @@ class DiskWorkbench:
         due = modules_for(period, unit.kind, unit.isf)
         if not due:
             raise DataRefused(
-                f"{period.key} is not reported by {unit_key} (kind {unit.kind.value}, ISF {'yes' if unit.isf else 'no'})",
+                f"{period.key} is not reported by {unit_key} (kind {unit.kind.value}, {'with' if unit.isf else 'no'} ISF)",
                 rule="who reports what: docs/calendar.md",
                 fix="run a period that the unit reports",
             )

@@ -22,6 +22,7 @@ HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
 Phone = Annotated[str, StringConstraints(pattern=r"^(\+47|0047|)( *[0-9] *){8}$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+FEED_DIGITS = 10  # organisation number and the digit of a feed of its own
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 TECHNICAL, EPJ_VENDOR = "1", "15"
@@ -89,11 +90,11 @@ class Unit(_Part):
             raise ValueError("institusjonID: an avtalespesialist reports under the RESH-id (or 9 digits inside ISF)")
         if self.kind is not UnitKind.AVTALESPESIALIST and digits not in (9, 10):
             raise ValueError("institusjonID: 9 digits (organisation number), or 10 for a feed of its own")
-        if digits == 10 and self.institusjonID[-1] not in "01239":
+        if digits == FEED_DIGITS and self.institusjonID[-1] not in "01239":
             raise ValueError(
                 "institusjonID: the 10th digit is 0 radiotherapy, 1 radiology, 2 radiology dose, 3 injury or 9 AMK"
             )
-        if self.kind is UnitKind.AMK and digits == 10 and self.institusjonID[-1] != "9":
+        if self.kind is UnitKind.AMK and digits == FEED_DIGITS and self.institusjonID[-1] != "9":
             raise ValueError("institusjonID: AMK reports under the organisation number and 9")
         return self
 

@@ -1,7 +1,8 @@
 """The layout of one message module: what the XSD of a version says, read once.
 
 Belongs here: the tree of classes, attribute order, required, prohibited, types, identity constraints and the
-certainty of each attribute. Does not belong here: any knowledge of a particular year or module; that is in the XSD files.
+certainty of each attribute. Does not belong here: any knowledge of a particular year or module; that is in the XSD
+files.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Layout:
         for node in self.nodes:
             if node.id == node_id:
                 return node
-        raise KeyError(f"{node_id}: not in {self.module} {self.version}; there are {', '.join(n.id for n in self.nodes)}")
+        raise KeyError(
+            f"{node_id}: not in {self.module} {self.version}; there are {', '.join(n.id for n in self.nodes)}"
+        )
 
     def children(self, node_id: str) -> tuple[Node, ...]:
         """Child nodes in sequence order."""

@@ -1,7 +1,7 @@
 """Reader of the message model: versions by data year, type codes, and the layout that an XSD spells out.
 
-Belongs here: turning ``schemas/npr/`` (or an official XSD at hand) into frozen records. Does not belong here: loading XML
-safely and validating (``schemas.xsd``), or any class or attribute by name, but for those that hold one patient.
+Belongs here: turning ``schemas/npr/`` (or an official XSD at hand) into frozen records. Does not belong here: loading
+XML safely and validating (``schemas.xsd``), or any class or attribute by name, but for those that hold one patient.
 
 Facts about certainty and source stand in the XSD's appinfo, in a vocabulary of our own: an empty element
 ``{urn:npr-pipeline:fact}fact`` with certainty (A official, B third party, C inferred), source, codeList and note. On an
@@ -22,7 +22,7 @@ from xml.etree.ElementTree import Element
 
 import xmlschema
 from lxml import etree
-from xmlschema.validators import XsdAttribute, XsdElement
+from xmlschema.validators import XsdAttribute, XsdElement, XsdGroup
 
 from schemas.errors import WrongUse
 from schemas.layout import Attribute, Layout, Node
@@ -103,7 +103,7 @@ def load_layout(module: str, version: str) -> Layout:
         raise WrongUse(
             f"{module}: no XSD for version {version}",
             where=f"schemas/npr/{version}",
-            fix=f"modules there are: {', '.join(held) or 'none'}; put the official XSD there and name it in versions.toml",
+            fix=f"modules there are: {', '.join(held) or 'none'}; put the official XSD there, named in versions.toml",
         )
     path = FOLDER / version / f"{module}.xsd"
     ours = next(parse(path.read_bytes(), path.name).iter(FACT), None) is not None
@@ -164,8 +164,8 @@ class _Walk:
             raise WrongUse(f"{name} stands within itself", where="/".join((*path, name)), rule="the model is a tree")
         path = (*path, name)
         yield _Place(path, self._node(element))
-        content = element.type.content
-        for child in content.iter_elements() if isinstance(content, xmlschema.validators.XsdGroup) else ():
+        content = getattr(element.type, "content", None)
+        for child in content.iter_elements() if isinstance(content, XsdGroup) else ():
             if isinstance(child, XsdElement):
                 yield from self.below(child, path)
 

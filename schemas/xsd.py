@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 from xml.parsers import expat
 
 from lxml import etree
@@ -317,8 +317,8 @@ class _Validation:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
         for event, element in self._reader.read_events():
             self._open += 1 if event == "start" else -1
-            if self._root is None:
-                self._root = cast("etree._Element", element)
+            if self._root is None and not isinstance(element, tuple):
+                self._root = element
         self._collect()
         if self._root is not None:
             _prune(self._root)

@@ -17,8 +17,18 @@ def opened(path: Path, home: Path) -> bytes:
     mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.SMTP)
     payload = next(part for part in mail.walk() if part.get_content_type() == "application/pkcs7-mime")
     done = subprocess.run(
-        ["openssl", "cms", "-decrypt", "-inform", "DER", "-binary",
-         "-inkey", str(home / "rehearsal" / "receiver-key.pem"), "-recip", str(home / "rehearsal" / "receiver.pem")],
+        [
+            "openssl",
+            "cms",
+            "-decrypt",
+            "-inform",
+            "DER",
+            "-binary",
+            "-inkey",
+            str(home / "rehearsal" / "receiver-key.pem"),
+            "-recip",
+            str(home / "rehearsal" / "receiver.pem"),
+        ],
         input=payload.get_payload(decode=True),
         capture_output=True,
         check=True,

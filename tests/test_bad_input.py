@@ -84,9 +84,10 @@ def _declare(name: str, line: str) -> Spoil:
     return spoil
 
 
-def _latin(folder: Path) -> None:
+def _latin_as_utf8(folder: Path) -> None:
     path = folder / "units.csv"
     path.write_bytes(path.read_bytes().decode("utf-8-sig").encode("cp1252"))
+    _declare("units", 'encoding = "utf-8"')(folder)
 
 
 CASES: list[tuple[str, Spoil, int, list[str]]] = [
@@ -94,21 +95,81 @@ CASES: list[tuple[str, Spoil, int, list[str]]] = [
     ("no extract.toml", _gone("extract.toml"), 2, ["no extract.toml", "fix:"]),
     ("missing column", _without_column("episodes.csv", "debitor"), 1, ["episodes.csv", "debitor", "missing", "fix:"]),
     ("wrong separator", _declare("episodes", 'separator = ","'), 1, ["episodes.csv", "comma", "semicolon", "fix:"]),
-    ("wrong encoding", lambda f: (_latin(f), _declare("units", 'encoding = "utf-8"')(f)) and None, 1, ["units.csv", "line", "utf-8", "fix:"]),
-    ("lost letters", _edit("units.csv", lambda t: t.replace("ø", "?")), 1, ["units.csv", "row", "field enhet", "letters", "fix:"]),
-    ("read as the wrong encoding", _edit("units.csv", lambda t: t.encode().decode("cp1252", "replace")), 1, ["units.csv", "letters"]),
+    (
+        "wrong encoding",
+        _latin_as_utf8,
+        1,
+        ["units.csv", "line", "utf-8", "fix:"],
+    ),
+    (
+        "lost letters",
+        _edit("units.csv", lambda t: t.replace("ø", "?")),
+        1,
+        ["units.csv", "row", "field enhet", "letters", "fix:"],
+    ),
+    (
+        "read as the wrong encoding",
+        _edit("units.csv", lambda t: t.encode().decode("cp1252", "replace")),
+        1,
+        ["units.csv", "letters"],
+    ),
     ("cut file", _cut("episodes.csv"), 1, ["episodes.csv", "cut", "fix:"]),
-    ("fewer rows than the control total", lambda f: _recount(f, "episodes", 3), 1, ["episodes.csv", "control total", "1600", "1603", "fix:"]),
+    (
+        "fewer rows than the control total",
+        lambda f: _recount(f, "episodes", 3),
+        1,
+        ["episodes.csv", "control total", "1600", "1603", "fix:"],
+    ),
     ("duplicate keys", _twice, 1, ["episodes.csv: row 5, 1601", "field episodeID", "duplicate_key", "fix:"]),
-    ("orphan row", _cell("contacts.csv", "episodeID", "E-nowhere"), 1, ["contacts.csv: row 7", "field episodeID", "orphan", "fix:"]),
-    ("impossible date", _cell("referrals.csv", "mottaksDato", "2020-02-31"), 1, ["referrals.csv: row 7", "field mottaksDato", "type", "fix:"]),
-    ("ends before it starts", _cell("episodes.csv", "utDatoTid", "1999-01-01T00:00:00"), 1, ["episodes.csv: row 7", "field utDatoTid", "EPI-03"]),
-    ("unknown code", _cell("episodes.csv", "omsorgsniva", "7"), 1, ["episodes.csv: row 7", "field omsorgsniva", "code"]),
-    ("required field empty", _cell("episodes.csv", "debitor", ""), 1, ["episodes.csv: row 7", "field debitor", "required"]),
-    ("identity of nobody", _cell("identities.csv", "pasientNr", "P-nowhere"), 1, ["identities.csv: row 7", "orphan", "missing_child"]),
+    (
+        "orphan row",
+        _cell("contacts.csv", "episodeID", "E-nowhere"),
+        1,
+        ["contacts.csv: row 7", "field episodeID", "orphan", "fix:"],
+    ),
+    (
+        "impossible date",
+        _cell("referrals.csv", "mottaksDato", "2020-02-31"),
+        1,
+        ["referrals.csv: row 7", "field mottaksDato", "type", "fix:"],
+    ),
+    (
+        "ends before it starts",
+        _cell("episodes.csv", "utDatoTid", "1999-01-01T00:00:00"),
+        1,
+        ["episodes.csv: row 7", "field utDatoTid", "EPI-03"],
+    ),
+    (
+        "unknown code",
+        _cell("episodes.csv", "omsorgsniva", "7"),
+        1,
+        ["episodes.csv: row 7", "field omsorgsniva", "code"],
+    ),
+    (
+        "required field empty",
+        _cell("episodes.csv", "debitor", ""),
+        1,
+        ["episodes.csv: row 7", "field debitor", "required"],
+    ),
+    (
+        "identity of nobody",
+        _cell("identities.csv", "pasientNr", "P-nowhere"),
+        1,
+        ["identities.csv: row 7", "orphan", "missing_child"],
+    ),
     ("unknown setting", _declare("episodes", "colour = 1"), 2, ["extract.toml", "files.episodes.colour", "fix:"]),
-    ("another unit's extract", _edit("extract.toml", lambda t: t.replace('"nordfjell"', '"sorvik"', 1)), 1, ["another unit", "--unit sorvik"]),
-    ("taken before the period ended", _edit("extract.toml", lambda t: t.replace("2021-01-04", "2020-04-01", 1)), 1, ["before 2020-T1 ended", "MSG-06"]),
+    (
+        "another unit's extract",
+        _edit("extract.toml", lambda t: t.replace('"nordfjell"', '"sorvik"', 1)),
+        1,
+        ["another unit", "--unit sorvik"],
+    ),
+    (
+        "taken before the period ended",
+        _edit("extract.toml", lambda t: t.replace("2021-01-04", "2020-04-01", 1)),
+        1,
+        ["before 2020-T1 ended", "MSG-06"],
+    ),
 ]
 
 
@@ -156,8 +217,18 @@ def test_unknown_period(period: str, home: Path) -> None:
 
 def test_empty_period(extract: Copy, home: Path) -> None:
     folder = extract("nordfjell")
-    for name in ("episodes", "contacts", "health_personnel", "conditions", "procedures", "referrals", "postponements",
-                 "referral_events", "tsb_starts", "costs"):
+    for name in (
+        "episodes",
+        "contacts",
+        "health_personnel",
+        "conditions",
+        "procedures",
+        "referrals",
+        "postponements",
+        "referral_events",
+        "tsb_starts",
+        "costs",
+    ):
         path = folder / f"{name}.csv"
         rows = len(path.read_text(encoding="utf-8").splitlines()) - 1
         path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")

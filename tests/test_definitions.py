@@ -40,7 +40,10 @@ def test_materialized_in_dagster_gives_the_bytes_of_the_command_line(finished: F
         assert result.success
         checks = result.get_asset_check_evaluations()
     assert {check.check_name for check in checks} == {
-        "rows_add_up", "identity_covers_activity", "parts_below_limit", "parts_valid",
+        "rows_add_up",
+        "identity_covers_activity",
+        "parts_below_limit",
+        "parts_valid",
     }
     assert all(check.passed for check in checks)
     from pipelines.store import DiskStore  # noqa: PLC0415

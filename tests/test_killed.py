@@ -44,7 +44,12 @@ def test_killed_at_twenty_moments(finished: Finished, tmp_path: Path) -> None:
     killed = 0
     for _ in range(MOMENTS):
         with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         ) as running:
             try:
                 running.wait(moments.uniform(0.15, 1.0) * whole)

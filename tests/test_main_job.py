@@ -51,7 +51,9 @@ def test_the_json_names_what_the_issue_of_the_run_is(finished: Finished) -> None
 def test_rows_in_are_reported_or_out_of_scope_or_quarantined(finished: Finished) -> None:
     delivered = {"nordfjell": {}, "sorvik": {}}  # type: dict[str, dict[str, int]]
     for unit, rows in delivered.items():
-        for name, text in re.findall(r"\[files\.(\w+)\][^\[]*?rows = (\d+)", (SAMPLE / unit / "extract.toml").read_text("utf-8")):
+        for name, text in re.findall(
+            r"\[files\.(\w+)\][^\[]*?rows = (\d+)", (SAMPLE / unit / "extract.toml").read_text("utf-8")
+        ):
             rows[name] = int(text)
         for table, figures in finished.unit(unit)["rows"].items():
             assert figures["in"] == rows.get(table, 0)
@@ -114,7 +116,11 @@ def test_identity_numbers_are_nowhere_but_in_the_identity_tree(finished: Finishe
     pattern = re.compile(b"|".join(number.encode() for number in numbers))
     seen = 0
     for path in finished.home.rglob("*"):
-        if path.is_file() and "identity" not in path.relative_to(finished.home).parts and not path.name.startswith("ide-"):
+        if (
+            path.is_file()
+            and "identity" not in path.relative_to(finished.home).parts
+            and not path.name.startswith("ide-")
+        ):
             seen += 1
             assert not pattern.search(_decoded(path)), path.relative_to(finished.home)
     assert seen > 100
@@ -189,12 +195,22 @@ def test_an_open_shell_neither_blocks_a_run_nor_is_blocked(finished: Finished) -
 
 def test_analysts_find_tables_with_comments_and_no_identity(finished: Finished) -> None:
     with duckdb.connect(str(finished.home / "npr.duckdb"), read_only=True) as db:
-        names = {f"{s}.{t}" for s, t in db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()}
+        names = {
+            f"{s}.{t}"
+            for s, t in db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
+        }
         comment = db.execute(
             "select comment from duckdb_columns() where schema_name='staging' and table_name='episodes' and column_name='debitor'"
         ).fetchone()
         columns = {c for (c,) in db.execute("select column_name from duckdb_columns() where not internal").fetchall()}
-    assert {"staging.episodes", "staging.quarantine", "scope.episodes", "message.ord_Episode", "finding.findings", "ops.shipments"} <= names
+    assert {
+        "staging.episodes",
+        "staging.quarantine",
+        "scope.episodes",
+        "message.ord_Episode",
+        "finding.findings",
+        "ops.shipments",
+    } <= names
     assert comment is not None
     assert comment[0].startswith("Payer.")
     assert "staging.identities" not in names
@@ -230,8 +246,18 @@ def test_calendar_lists_the_periods_of_2020(home: Path) -> None:
     rows = call("calendar", "--year", "2020", "--json", home=home).json
     keys = [row["period"] for row in rows]
     assert keys == [
-        "2020-M01", "2020-M02", "2020-M03", "2020-T1", "2020-M05", "2020-M06",
-        "2020-M07", "2020-T2", "2020-M09", "2020-M10", "2020-M11", "2020-A",
+        "2020-M01",
+        "2020-M02",
+        "2020-M03",
+        "2020-T1",
+        "2020-M05",
+        "2020-M06",
+        "2020-M07",
+        "2020-T2",
+        "2020-M09",
+        "2020-M10",
+        "2020-M11",
+        "2020-A",
     ]
     assert rows[3]["modules"] == ["ord", "ide", "sbs"]
     assert rows[1]["to"] == "2020-02-29"
@@ -239,6 +265,14 @@ def test_calendar_lists_the_periods_of_2020(home: Path) -> None:
 
 def test_help_is_there_at_once() -> None:
     """Modules that take long to import are not in reach of ``npr --help``; the time itself is a benchmark's business."""
-    script = "import sys; sys.argv = ['npr', '--help']\nfrom pipelines.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
+    script = (
+        "import sys\n"
+        "from pipelines.cli import main\n"
+        "sys.argv = ['npr', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"dagster", "polars", "pandera", "lxml", "xmlschema", "duckdb", "pydantic", "rich"} & set(done.stderr.split())
+    assert not {"dagster", "polars", "pandera", "lxml", "xmlschema", "duckdb", "pydantic", "rich"} & set(
+        done.stderr.split()
+    )

@@ -12,10 +12,10 @@ HEAD = """# Extract contract, version {version}
 
 This page is made from `schemas/extract/v{version}/` by `make docs`; change it there.
 
-An extract is a folder of one file per table and an `extract.toml`. Files are CSV (comma, semicolon or tab; UTF-8 with or
-without BOM, ISO-8859-1 or Windows-1252; decimal point or comma; quoted newlines; also `.csv.gz`) or Parquet. The first line
-of a CSV file names the columns; their order is free, columns that are not required may be left out, others are ignored
-and counted. Dates are `2020-04-30`, times `2020-04-30T12:00:00` in Norwegian local time.
+An extract is a folder of one file per table and an `extract.toml`. Files are CSV (comma, semicolon or tab; UTF-8 with
+or without BOM, ISO-8859-1 or Windows-1252; decimal point or comma; quoted newlines; also `.csv.gz`) or Parquet. The
+first line of a CSV file names the columns; their order is free, columns that are not required may be left out, others
+are ignored and counted. Dates are `2020-04-30`, times `2020-04-30T12:00:00` in Norwegian local time.
 
 ```toml
 contract = "{version}"
@@ -37,12 +37,13 @@ why = "deleted in the record system after the count, ticket 123"
 by = "name"
 ```
 
-**Certainty** of a column is that of the NPR attribute it feeds: A official, B third party or delivered data, C inferred.
+**Certainty** of a column is that of the NPR attribute it feeds: A official, B third party or delivered data, C
+inferred.
 
-**Rules of a row**: `type` (not of the column's type), `required`, `code` (not in the code list in the years of the extract),
-`pattern`, `range`, `length`, `duplicate_key` (all rows of the key go), `orphan` (names something not delivered),
-`missing_child`, `other_patient`, and those named below. `parent_quarantined` and `child_quarantined` follow from
-another row and need no acceptance.
+**Rules of a row**: `type` (not of the column's type), `required`, `code` (not in the code list in the years of the
+extract), `pattern`, `range`, `length`, `duplicate_key` (all rows of the key go), `orphan` (names something not
+delivered), `missing_child`, `other_patient`, and those named below. `parent_quarantined` and `child_quarantined`
+follow from another row and need no acceptance.
 """
 
 

@@ -382,13 +382,14 @@ _TEXTS: Final = {
     "SCHEMAV_CVC_COMPLEX_TYPE_3_2_2": "the attribute is not allowed",
     "SCHEMAV_CVC_COMPLEX_TYPE_2_1": "the element must be empty",
     "SCHEMAV_CVC_COMPLEX_TYPE_2_3": "text is not allowed between the elements",
+    "SCHEMAV_CVC_WILDCARD": "no schema that was loaded declares this element",
     "SCHEMAV_CVC_ELT_1": "no schema that was loaded declares this element",
     "SCHEMAV_CVC_ELT_5_2_2_2_2": "differs from the fixed value",
     "SCHEMAV_CVC_AU": "differs from the fixed value",
 }
 
 
-def safe_errors(error_log: Iterable[etree._LogEntry]) -> list[SchemaFault]:
+def safe_errors(error_log: etree._ListErrorLog) -> list[SchemaFault]:
     """The entries of an lxml error log without any value of the document."""
     return [_fault(entry, entry.line or None) for entry in error_log]
 

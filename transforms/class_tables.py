@@ -68,8 +68,8 @@ def _class_rows(
         frame = frame.select("_row", "_patient", *keys, *order, *(pl.col(c).alias(a) for a, c in attributes.items()))
     if node.id != layout.patient and node.parent is not None:
         frame = _with_parent(frame, source, built[node.parent], contract.classes[node.parent])
-    lead = [name for name in ("_patient", "_parent") if name in frame.columns]
-    sorting = [*lead, *(c for c in frame.columns if c.startswith(("_order_", "_key_"))), "_row"]
+    leads = ("_patient", "_parent", "_order_", "_key_", "_row")
+    sorting = [name for lead in leads for name in frame.columns if name.startswith(lead)]
     return frame.sort(sorting, nulls_last=True, maintain_order=True)
 
 

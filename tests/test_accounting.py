@@ -70,7 +70,10 @@ def test_the_account_closes_for_any_faults_and_any_scope(found: list[tuple[int, 
 
 def test_faults_come_once_and_in_order() -> None:
     some = frame("_row | column | rule \n 2 | b | code \n 2 | a | type")
-    same(faults.together([some, some, frame("_row | column | rule \n 1 | c | code")]), "_row | column | rule \n 1 | c | code \n 2 | a | type \n 2 | b | code")
+    same(
+        faults.together([some, some, frame("_row | column | rule \n 1 | c | code")]),
+        "_row | column | rule \n 1 | c | code \n 2 | a | type \n 2 | b | code",
+    )
 
 
 def accept(table: str, rule: str, rows: int | str) -> Accepted:
@@ -108,12 +111,12 @@ TWO_RULES = {
 )
 def test_acceptance(what: str, accepted: list[tuple[str, str, int | str]], passes: bool) -> None:  # noqa: FBT001
     taken_on = [accept(*one) for one in accepted]
-    if passes:
+    try:
         insist_accepted(TWO_RULES, taken_on, {})
+    except DataRefused:
+        assert not passes, what
     else:
-        with pytest.raises(DataRefused, match="not accepted"):
-            insist_accepted(TWO_RULES, taken_on, {})
-            pytest.fail(what)
+        assert passes, what
 
 
 def test_what_follows_from_another_row_needs_no_acceptance() -> None:
@@ -133,7 +136,18 @@ def test_the_refusal_names_file_rows_field_and_rule() -> None:
 
 def test_every_rule_that_can_stop_a_run_is_explained() -> None:
     named = {rule.id for table in CONTRACT for rule in table.rules}
-    own = {"type", "required", "code", "pattern", "range", "length", "duplicate_key", "orphan", "missing_child", "other_patient"}
+    own = {
+        "type",
+        "required",
+        "code",
+        "pattern",
+        "range",
+        "length",
+        "duplicate_key",
+        "orphan",
+        "missing_child",
+        "other_patient",
+    }
     assert set(EXPLAINED) == named | own
 
 

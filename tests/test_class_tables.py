@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spec import CONTRACT, layout, node, same, staged
 
-from schemas.layout import Layout
 from schemas.layouts import load_layout
 from schemas.models import dtypes
 from transforms.class_tables import build, nodes_of_patients, with_content
@@ -53,11 +53,17 @@ def rows(**texts: str) -> Frames:
     return {table.name: staged(table.name, texts.get(table.name, "_patient")) for table in CONTRACT}
 
 
-def built(of: Layout = ORD, first_ids: dict[str, int] | None = None, **texts: str) -> Frames:
-    return build(CONTRACT, of, rows(**texts), first_ids or {})
+def built(**texts: str) -> Frames:
+    return build(CONTRACT, ORD, rows(**texts), {})
 
 
-TWO = {"patients": "_patient | pasientNr | kjonn | fodselsar | fodselsvekt \n 1 | p1 | 2 | 1950 | \n 0 | p0 | 1 | 2020 | 3500"}
+TWO = {
+    "patients": """
+        _patient | pasientNr | kjonn | fodselsar | fodselsvekt
+        1        | p1        | 2     | 1950      |
+        0        | p0        | 1     | 2020      | 3500
+        """
+}
 
 
 def test_the_patient_node_and_all_below_it() -> None:
@@ -69,7 +75,10 @@ def test_the_patient_node_and_all_below_it() -> None:
 def test_patients_come_in_the_order_of_their_ordinal_and_prohibited_attributes_stay_behind() -> None:
     tables = built(**TWO)
     same(tables["Objektholder"], "_id | _patient | _row | pasientNr \n 0 | 0 | 2 | p0 \n 1 | 1 | 1 | p1")
-    same(tables["Pasient"], "_id | _parent | _patient | _row | kjonn | fodselsar \n 0 | 0 | 0 | 2 | 1 | 2020 \n 1 | 1 | 1 | 1 | 2 | 1950")
+    same(
+        tables["Pasient"],
+        "_id | _parent | _patient | _row | kjonn | fodselsar \n 0 | 0 | 0 | 2 | 1 | 2020 \n 1 | 1 | 1 | 1 | 2 | 1950",
+    )
     assert "fodselsvekt" not in tables["Pasient"].columns
     assert set(tables) == {one.id for one in nodes_of_patients(ORD)}
 
@@ -139,7 +148,10 @@ def test_rows_of_codes_become_the_tree_above_them() -> None:
             """,
     )
     same(tables["Tilstand"], "_id | _parent | tilstNr \n 0 | 0 | 1 \n 1 | 0 | 2")
-    same(tables["Tilstand_Kode"], "_id | _parent | kodeNr | kodeVerdi \n 0 | 0 | 1 | J189 \n 1 | 0 | 2 | J449 \n 2 | 1 | 1 | I10")
+    same(
+        tables["Tilstand_Kode"],
+        "_id | _parent | kodeNr | kodeVerdi \n 0 | 0 | 1 | J189 \n 1 | 0 | 2 | J449 \n 2 | 1 | 1 | I10",
+    )
     same(tables["Tjeneste"], "_id | _parent | startDatoTid \n 0 | 0 | 2020-01-01 13:00 \n 1 | 0 | 2020-01-01 12:00")
     same(tables["Tiltak"], "_id | _parent | typeTiltak \n 0 | 0 | 1 \n 1 | 0 | 2 \n 2 | 1 | 2")
     same(tables["Prosedyre"], "_id | _parent | prosNr \n 0 | 0 | 1 \n 1 | 0 | 2 \n 2 | 1 | 1 \n 3 | 2 | 1")
@@ -168,26 +180,26 @@ def test_a_referral_without_day_comes_last_and_names_only_the_units_it_has() -> 
         postponements="_patient | henvisningsperiodeID | utsettNr | utsettKode \n 0 | h1 | 1 | 1",
     )
     same(tables["Henvisningsperiode"], "_id | henvisningsperiodeID \n 0 | h3 \n 1 | h2 \n 2 | h1")
-    same(tables["Henvisningsperiode_RefEnhet"], "_parent | enhetID | typeEnhet \n 0 | u3 | 7 \n 2 | u1 | 1 \n 2 | u2 | 7")
+    same(
+        tables["Henvisningsperiode_RefEnhet"], "_parent | enhetID | typeEnhet \n 0 | u3 | 7 \n 2 | u1 | 1 \n 2 | u2 | 7"
+    )
     same(tables["Utsettelse"], "_id | _parent | utsettKode \n 0 | 2 | 1")
 
 
 def test_an_episode_of_costs_is_one_row_and_a_line_without_code_no_row_below_it() -> None:
-    tables = built(
-        KPP,
-        costs="""
-            _patient | episodeID | drg | total  | kostnadNr | kostnadKode | kostnad
-            0        | e1        | 1A  | 300.00 | 1         | K2          | 200.00
-            0        | e1        | 1A  | 300.00 | 2         | K1          | 100.00
-            0        | e2        | 2B  | 50.00  | 1         |             |
-            """,
-    )
+    costs = """
+        _patient | episodeID | drg | total  | kostnadNr | kostnadKode | kostnad
+        0        | e1        | 1A  | 300.00 | 1         | K2          | 200.00
+        0        | e1        | 1A  | 300.00 | 2         | K1          | 100.00
+        0        | e2        | 2B  | 50.00  | 1         |             |
+        """
+    tables = build(CONTRACT, KPP, rows(costs=costs), {})
     same(tables["EpisodeKPP"], "_id | episodeID | drg | total \n 0 | e1 | 1A | 300.00 \n 1 | e2 | 2B | 50.00")
     same(tables["TjenesteKPP"], "_id | _parent | kostnadKode | kostnad \n 0 | 0 | K2 | 200.00 \n 1 | 0 | K1 | 100.00")
 
 
 def test_ids_go_on_from_the_batch_before() -> None:
-    tables = built(first_ids={"Objektholder": 40, "Pasient": 7}, **TWO)
+    tables = build(CONTRACT, ORD, rows(**TWO), {"Objektholder": 40, "Pasient": 7})
     same(tables["Objektholder"], "_id | pasientNr \n 40 | p0 \n 41 | p1")
     same(tables["Pasient"], "_id | _parent | kjonn \n 7 | 40 | 1 \n 8 | 41 | 2")
 
@@ -214,14 +226,19 @@ def _small(counts: list[tuple[int, int, int, int]]) -> Frames:
     for patient, (referrals, episodes, conditions, procedures) in enumerate(counts):
         who = {"_patient": patient, "pasientNr": f"p{patient:02}"}
         found["patients"].append(who)
-        found["referrals"] += [{**who, "henvisningsperiodeID": f"h{patient}-{n}", "avdelingID": "u"} for n in range(referrals)]
+        found["referrals"] += [
+            {**who, "henvisningsperiodeID": f"h{patient}-{n}", "avdelingID": "u"} for n in range(referrals)
+        ]
         for number in range(episodes):
             key = {"_patient": patient, "episodeID": f"e{patient}-{number}"}
-            found["episodes"].append({**who, **key, "behandlingsstedID": "u", "tjenesteenhetID": "v" if number else None})
+            found["episodes"].append(
+                {**who, **key, "behandlingsstedID": "u", "tjenesteenhetID": "v" if number else None}
+            )
             found["contacts"].append(key)
             found["conditions"] += [{**key, "tilstNr": n // 2, "kodeNr": n % 2} for n in range(conditions)]
             found["procedures"] += [
-                {**key, "tjenesteNr": n // 4, "tiltakNr": n // 3 % 2, "prosNr": n // 2, "kodeNr": n} for n in range(procedures)
+                {**key, "tjenesteNr": n // 4, "tiltakNr": n // 3 % 2, "prosNr": n // 2, "kodeNr": n}
+                for n in range(procedures)
             ]
     schemas = {table.name: {"_patient": pl.UInt32(), **dtypes(table)} for table in CONTRACT}
     return {
@@ -240,7 +257,7 @@ def test_batches_together_are_the_whole(counts: list[tuple[int, int, int, int]],
     whole = build(CONTRACT, ORD, delivered, {})
     parts: dict[str, list[pl.DataFrame]] = {name: [] for name in whole}
     edges = [0, *sorted(cut for cut in cuts if cut < len(counts)), len(counts)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         batch = {name: rows.filter(pl.col("_patient").is_between(first, last - 1)) for name, rows in delivered.items()}
         next_ids = {name: sum(part.height for part in done) for name, done in parts.items()}
         for name, part in build(CONTRACT, ORD, batch, next_ids).items():

@@ -6,18 +6,18 @@ import codecs
 import traceback
 from itertools import pairwise
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spec import same
 
-import polars as pl
 from schemas.errors import DataRefused
 from transforms.decoding import detect_encoding, detect_separator, lost_letters, recode, short_record, split_header
 
-SECRET = "Hemmelig"
+MARKER = "Hemmelig"
 KNOWN = ("enhetID", "enhetNavn", "orgNr")
-TEXT = "enhetID;enhetNavn\n1;Øye – Ålesund sjúkrahús\n2;Bjørnøya\n"
+TEXT = "enhetID;enhetNavn\n1;Øye, Ålesund sjúkrahús\n2;Bjørnøya\n"
 
 
 def chunks(data: bytes, size: int) -> list[bytes]:
@@ -32,8 +32,8 @@ def chunks(data: bytes, size: int) -> list[bytes]:
         ("plain ASCII", b"Oslo", "utf-8"),
         ("nothing at all", b"", "utf-8"),
         ("ISO-8859-1", "Bjørnøya".encode("iso-8859-1"), "iso-8859-1"),
-        ("Windows-1252 by its dash", "Bjørnøya – øst".encode("cp1252"), "windows-1252"),
-        ("Windows-1252 by its quotes", "«øst» ‘v’".encode("cp1252"), "windows-1252"),
+        ("Windows-1252 by its dash", "Bjørnøya \u2013 øst".encode("cp1252"), "windows-1252"),
+        ("Windows-1252 by its quotes", "\u2018øst\u2019".encode("cp1252"), "windows-1252"),
         ("without its extra letters the two are the same bytes", "øst".encode("cp1252"), "iso-8859-1"),
         ("UTF-8 cut within its last letter", "Tromsø".encode()[:-1], "iso-8859-1"),
     ],
@@ -61,11 +61,11 @@ def test_what_is_utf8_is_never_taken_for_anything_else(text: str, size: int) -> 
 
 @pytest.mark.parametrize("size", [*range(1, 12), 1000])
 def test_a_wrong_declaration_names_the_line_and_not_the_text(size: int) -> None:
-    data = f"enhetID\n{SECRET} 😀\n".encode() + b"\xf0\x9f\x98\xff\n\n\n" + f"{SECRET}\n".encode()
+    data = f"enhetID\n{MARKER} 😀\n".encode() + b"\xf0\x9f\x98\xff\n\n\n" + f"{MARKER}\n".encode()
     with pytest.raises(DataRefused) as refused:
         list(recode(chunks(data, size), "utf-8", "units.csv"))
     assert refused.value.where == "units.csv, line 3"
-    assert SECRET not in "".join(traceback.format_exception(refused.value))
+    assert MARKER not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_separator_is_the_one_that_gives_most_columns_of_the_contract(
 
 
 def test_a_separator_that_is_declared_wrongly_is_refused_with_the_right_one() -> None:
-    with pytest.raises(DataRefused, match="declared as separated by comma.*by semicolon") as refused:
+    with pytest.raises(DataRefused, match=r"declared as separated by comma.*by semicolon") as refused:
         detect_separator("enhetID;enhetNavn", KNOWN, "units.csv", ",")
     assert refused.value.rule == "separator"
 
@@ -110,17 +110,17 @@ def test_a_separator_that_is_declared_wrongly_is_refused_with_the_right_one() ->
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("a row instead of the header", f"{SECRET};12;3"),
+        ("a row instead of the header", f"{MARKER};12;3"),
         ("an empty line", ""),
         ("names in another case", "ENHETID;ENHETNAVN"),
         ("UTF-16 read as something else", "enhetID;orgNr".encode("utf-16-le").decode("iso-8859-1")),
-        ("lines ended by carriage returns alone", f"enhetID;orgNr\r1;{SECRET}\r2;x"),
+        ("lines ended by carriage returns alone", f"enhetID;orgNr\r1;{MARKER}\r2;x"),
     ],
 )
 def test_a_first_line_without_columns_is_refused_without_being_quoted(what: str, line: str) -> None:
     with pytest.raises(DataRefused, match="names no column") as refused:
         detect_separator(line, KNOWN, "units.csv", None)
-    assert SECRET not in "".join(traceback.format_exception(refused.value)), what
+    assert MARKER not in "".join(traceback.format_exception(refused.value)), what
 
 
 def test_header_names_may_be_quoted_and_padded() -> None:
@@ -178,7 +178,9 @@ def test_lost_letters(text: str, lost: bool) -> None:  # noqa: FBT001
 
 
 def test_lost_letters_come_in_the_order_of_rows_and_without_the_text() -> None:
-    frame = pl.DataFrame({"_row": [1, 2, 3], "a": [None, "Bj?rn", "x"], "n": [1, 2, 3], "b": ["Ã¸", "x", None]})
+    frame = pl.DataFrame(
+        {"_row": [1, 2, 3], "a": [None, "Bj?rn", "x"], "n": [1, 2, 3], "b": [_mistaken("ø", "cp1252"), "x", None]}
+    )
     same(lost_letters(frame), "_row | column \n 1 | b \n 2 | a")
 
 

@@ -167,7 +167,9 @@ def test_a_rule_finds_what_is_wrong_and_nothing_else(name: str) -> None:
 def test_a_finding_holds_no_value_of_a_row(name: str) -> None:
     tables, wrong = tables_of(RULES[name], EXAMPLES[name])
     keys = ("episodeID", "henvisningsperiodeID", "pasientNr", "fid")
-    marked = {place: table.with_columns(pl.lit("Hemmelig").alias(key) for key in keys) for place, table in tables.items()}
+    marked = {
+        place: table.with_columns(pl.lit("Hemmelig").alias(key) for key in keys) for place, table in tables.items()
+    }
     found = find(rulebook(), LAYOUTS[RULES[name].module], T1, marked)
     assert wrong <= set(found["_row"])
     assert set(found.columns) == set(SCHEMA)
@@ -179,13 +181,19 @@ EPISODE = "_id | _patient | _row | omsorgsniva | innDatoTid \n 1 | 0 | 1 | 3 | 2
 
 def _of(attributes: str, *children: str) -> Layout:
     below = [node(child, "Episode") for child in children]
-    return layout("ord", "Objektholder", node("Objektholder", None), node("Episode", "Objektholder", attributes), *below)
+    return layout(
+        "ord", "Objektholder", node("Objektholder", None), node("Episode", "Objektholder", attributes), *below
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "attributes", "speaks"),
     [
-        ("the version has the attribute, and no column feeds it", "omsorgsniva innDatoTid:dateTime utDatoTid:dateTime", True),
+        (
+            "the version has the attribute, and no column feeds it",
+            "omsorgsniva innDatoTid:dateTime utDatoTid:dateTime",
+            True,
+        ),
         ("the version does not have it", "omsorgsniva innDatoTid:dateTime", False),
         ("the version prohibits it", "omsorgsniva innDatoTid:dateTime utDatoTid:dateTime!", False),
     ],

@@ -21,7 +21,9 @@ FAULT = "fault"
 
 def read(kind: str, text: str | None, decimal: str = ".") -> str:
     """What one text becomes: its value, empty, or the word fault."""
-    typed, faults = parse(pl.DataFrame({"_row": [3], kind: [text]}, schema_overrides={kind: pl.String}), THINGS, decimal=decimal)
+    typed, faults = parse(
+        pl.DataFrame({"_row": [3], kind: [text]}, schema_overrides={kind: pl.String}), THINGS, decimal=decimal
+    )
     if not faults.is_empty():
         assert faults.rows() == [(3, kind, "type")]
         assert typed[kind].to_list() == [None]

@@ -165,7 +165,10 @@ EPISODE = {
                 "episodes": "episodeID | pasientNr | henvisningsperiodeID \n e1 | p1 | h1 \n e2 | p2 | h1",
             },
             {},
-            [("episodes", 2, "henvisningsperiodeID", "other_patient"), ("contacts", 2, "episodeID", "parent_quarantined")],
+            [
+                ("episodes", 2, "henvisningsperiodeID", "other_patient"),
+                ("contacts", 2, "episodeID", "parent_quarantined"),
+            ],
         ),
         (
             "rows of one service disagree on its start, and on whether it has ended",
@@ -296,7 +299,9 @@ def test_what_remains_of_a_spoiled_delivery_is_whole(frames: Frames, unsound: di
     assert ordered["_patient"].to_list() == list(range(ordered.height))
 
 
-def _insist_every_row_is_told(delivered: pl.DataFrame, unsound: list[int], faults: pl.DataFrame, left: pl.DataFrame) -> None:
+def _insist_every_row_is_told(
+    delivered: pl.DataFrame, unsound: list[int], faults: pl.DataFrame, left: pl.DataFrame
+) -> None:
     """A row remains, or has a fault, or was wrong before; just one of the three."""
     wrong = set(unsound) & set(delivered["_row"])
     groups = [set(left["_row"]), set(faults["_row"]), wrong]

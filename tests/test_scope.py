@@ -78,7 +78,9 @@ def test_referrals_that_were_open_in_the_period_are_reported(ansien: str, mottak
         (("ord", "ide"), "2020-02-01", "module_not_reported"),
     ],
 )
-def test_treatment_starts_go_with_the_module_that_carries_them(modules: tuple[str, ...], start: str, reason: str) -> None:
+def test_treatment_starts_go_with_the_module_that_carries_them(
+    modules: tuple[str, ...], start: str, reason: str
+) -> None:
     found = decided(modules=modules, tsb_starts=f"_patient | behandlingsstartID | startDato \n 0 | b1 | {start}")
     assert reasons(found["tsb_starts"]) == [reason]
 
@@ -124,7 +126,9 @@ def test_one_batch_all_the_way() -> None:
 
 
 def test_only_the_reported_rows_go_on_in_their_order() -> None:
-    rows = staged("episodes", "_row | _patient | innDatoTid \n 9 | 0 | 2020-02-01 \n 4 | 0 | 2020-06-01 \n 2 | 0 | 2020-03-01")
+    rows = staged(
+        "episodes", "_row | _patient | innDatoTid \n 9 | 0 | 2020-02-01 \n 4 | 0 | 2020-06-01 \n 2 | 0 | 2020-03-01"
+    )
     decisions = decide(CONTRACT, T1, ALL, {"episodes": rows})["episodes"]
     assert in_scope(rows, decisions)["_row"].to_list() == [9, 2]
     assert decisions.schema == SCHEMA
@@ -155,7 +159,9 @@ def test_who_left_after_the_period_was_still_there() -> None:
 def test_no_rows_need_no_decision(modules: tuple[str, ...]) -> None:
     empty = {table.name: staged(table.name, "_patient") for table in CONTRACT}
     found = decide(CONTRACT, T1, modules, empty)
-    assert {name: (rows.height, rows.schema == SCHEMA) for name, rows in found.items()} == dict.fromkeys(empty, (0, True))
+    assert {name: (rows.height, rows.schema == SCHEMA) for name, rows in found.items()} == dict.fromkeys(
+        empty, (0, True)
+    )
 
 
 PATIENTS = 3
@@ -179,7 +185,9 @@ def _database(
     rows["referrals"] = told
     for table in ("patients", "identities"):
         rows[table] = [{"_patient": patient, "pasientNr": f"p{patient}"} for patient in range(PATIENTS)]
-    rows["postponements"] = [{"_patient": r["_patient"], "henvisningsperiodeID": r["henvisningsperiodeID"]} for r in told]
+    rows["postponements"] = [
+        {"_patient": r["_patient"], "henvisningsperiodeID": r["henvisningsperiodeID"]} for r in told
+    ]
     rows["referral_events"] = rows["postponements"]
     for number, (patient, first, days, chosen) in enumerate(episodes):
         own = [None, *(r["henvisningsperiodeID"] for r in told if r["_patient"] == patient)]
@@ -220,7 +228,9 @@ def test_what_is_reported_names_nothing_that_is_not(frames: Frames, period: Peri
 
 @settings(max_examples=25, deadline=None)
 @given(frames=DATABASES, modules=MODULES)
-def test_a_longer_period_of_the_year_reports_all_that_a_shorter_one_did(frames: Frames, modules: tuple[str, ...]) -> None:
+def test_a_longer_period_of_the_year_reports_all_that_a_shorter_one_did(
+    frames: Frames, modules: tuple[str, ...]
+) -> None:
     shorter, longer = decide(CONTRACT, M01, modules, frames), decide(CONTRACT, T1, modules, frames)
     for name, rows in frames.items():
         assert set(in_scope(rows, shorter[name])["_row"]) <= set(in_scope(rows, longer[name])["_row"])

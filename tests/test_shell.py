@@ -39,7 +39,11 @@ def made(of: Layout, unit: Unit = UNIT, units: pl.DataFrame = UNITS) -> dict[str
 SMALL = layout(
     "ord",
     "Objektholder",
-    node("Melding", None, "meldingstype fraDatoPeriode:date tilDatoPeriode:date uttakDato:date leverandor navnEPJ! versjonUt"),
+    node(
+        "Melding",
+        None,
+        "meldingstype fraDatoPeriode:date tilDatoPeriode:date uttakDato:date leverandor navnEPJ! versjonUt",
+    ),
     node("Kontaktperson", "Melding", "kontPerson typeKontaktperson meldEpost1 meldTelefon"),
     node("Institusjon", "Melding", "institusjonID foretakID"),
     node("Enhet", "Institusjon", "enhetID orgNr! enhetNavn"),
@@ -65,7 +69,9 @@ def test_the_classes_above_the_patients() -> None:
         """,
     )
     same(tables["Institusjon"], "_id | _parent | institusjonID | foretakID \n 0 | 0 | 974000001 | 983000001")
-    same(tables["Enhet"], "_id | _parent | _row | enhetID | enhetNavn \n 0 | 0 | 3 | u1 | Akutt \n 1 | 0 | 7 | u2 | Føde")
+    same(
+        tables["Enhet"], "_id | _parent | _row | enhetID | enhetNavn \n 0 | 0 | 3 | u1 | Akutt \n 1 | 0 | 7 | u2 | Føde"
+    )
 
 
 def test_what_the_version_prohibits_or_does_not_have_stays_behind() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 
 import polars as pl
 
-from schemas.layout import Layout, Node
+from schemas.layout import Attribute, Layout, Node
 from schemas.period import Period
 from schemas.rulebook import ContentRule
 
@@ -25,14 +25,6 @@ SCHEMA: dict[str, pl.DataType] = {
     "_patient": pl.UInt32(),
     "_row": pl.UInt32(),
 }
-# XSD type -> type of an attribute that is empty throughout; the rest are text.
-TYPES: dict[str, pl.DataType] = {
-    "date": pl.Date(),
-    "dateTime": pl.Datetime("us"),
-    "integer": pl.Int32(),
-    "int": pl.Int32(),
-    "decimal": pl.Decimal(18, 2),
-}
 
 
 def find(
@@ -40,7 +32,7 @@ def find(
 ) -> pl.DataFrame:
     """Findings (SCHEMA) of one batch of class tables of a module, in the order of rules and rows.
 
-    A rule that names an attribute which the version does not have does not speak in that version.
+    A rule that names an attribute or child class which the version does not have, or prohibits, does not speak in it.
     """
     found = [pl.DataFrame(schema=SCHEMA)]
     for rule in rules:
@@ -59,11 +51,16 @@ def _prepared(
     frame = tables[node.id].with_columns(period_from=pl.lit(period.start), period_to=pl.lit(period.end))
     # Allowed, but fed by no column of the contract: empty in the message, and so for the rule.
     empty = [a for a in node.attributes if a.use != "prohibited" and a.name in asked - set(frame.columns)]
-    frame = frame.with_columns(pl.lit(None, TYPES.get(a.type, pl.String())).alias(a.name) for a in empty)
+    frame = frame.with_columns(pl.lit(None, _no_value(a)).alias(a.name) for a in empty)
     for child in layout.children(node.id):
         if f"n_{child.name}" in asked:
             frame = _counted(frame, child, tables.get(child.id))
     return frame
+
+
+def _no_value(attribute: Attribute) -> pl.DataType:
+    # The null type compares with dates and numbers alike; functions of text want text.
+    return pl.String() if attribute.type == "string" else pl.Null()
 
 
 def _counted(frame: pl.DataFrame, child: Node, children: pl.DataFrame | None) -> pl.DataFrame:

@@ -6,6 +6,7 @@ close (``transforms.accounting``).
 
 from __future__ import annotations
 
+from assets.lake import current
 from assets.ports import Run
 from schemas.records import Account as AccountRecord
 from schemas.records import Scoped, Snapshot, Staged
@@ -15,8 +16,8 @@ from transforms.accounting import Account, close
 def accounts(run: Run) -> dict[str, AccountRecord]:
     """Account of each contract table; DataRefused when one does not close."""
     delivered = run.store.load("snapshot", run.key, Snapshot).rows()
-    staged = run.store.load("staging", run.key, Staged)
-    scoped = run.store.load("scope", run.key, Scoped)
+    staged = current(run, "staging", Staged)
+    scoped = current(run, "scope", Scoped)
     found = {
         name: Account(delivered.get(name, 0), reported, scoped.out_of_scope[name], staged.quarantined[name])
         for name, reported in scoped.reported.items()

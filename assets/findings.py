@@ -10,7 +10,7 @@ from collections import Counter
 
 import polars as pl
 
-from assets.lake import growing, message_path, read
+from assets.lake import current, growing, message_path, read
 from assets.ports import Run
 from schemas.errors import DataRefused
 from schemas.layouts import load_layout
@@ -21,8 +21,8 @@ from transforms.findings import SCHEMA, find
 
 def findings(run: Run) -> Findings:
     """Write one table of findings; stop when a finding would make NPR drop the whole message."""
-    made = run.store.load("messages", run.key, MessageSet)
-    staged = run.store.load("staging", run.key, Staged)
+    made = current(run, "messages", MessageSet)
+    staged = current(run, "staging", Staged)
     by_rule: Counter[str] = Counter()
     by_consequence: Counter[str] = Counter(dict.fromkeys(CONSEQUENCES, 0))
     with growing(run, "finding") as tables:

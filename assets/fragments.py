@@ -10,7 +10,7 @@ import hashlib
 
 import polars as pl
 
-from assets.lake import IDENTITY_MODULES, message_path, read
+from assets.lake import IDENTITY_MODULES, current, message_path, read
 from assets.ports import Run
 from schemas.layouts import load_layout
 from schemas.records import Batch, Fragments, FragmentSet, MessageRows, MessageSet, Staged
@@ -20,8 +20,8 @@ from transforms.render import render_patients
 
 def fragments(run: Run) -> FragmentSet:
     """Write the rendered patients of every module, those of ``ide`` apart."""
-    made = run.store.load("messages", run.key, MessageSet)
-    staged = run.store.load("staging", run.key, Staged)
+    made = current(run, "messages", MessageSet)
+    staged = current(run, "staging", Staged)
     record = FragmentSet(modules=tuple(_module(run, module, staged) for module in made.modules))
     run.store.save("fragments", run.key, record)
     return record

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
 from assets.ports import Run, Store
 from schemas.contract import Contract
-from schemas.records import Key
+from schemas.errors import DataRefused
+from schemas.records import Key, Snapshot, StageRecord
+
+S = TypeVar("S", bound=StageRecord)
 
 ROW_GROUP = 20_000
 
@@ -34,6 +38,20 @@ def staged_batch(run: Run, contract: Contract, first: int, last: int) -> dict[st
         frame = read(run.store.table("staging", table.name, run.key, identity=table.identity), first, last)
         frames[table.name] = frame.select("_row", "_patient", "pasientNr") if table.identity else frame
     return frames
+
+
+def current(run: Run, stage: str, kind: type[S]) -> S:
+    """The record of a stage, if it was made of the snapshot that the partition has now. DataRefused otherwise."""
+    record = run.store.load(stage, run.key, kind)
+    snapshot = run.store.load("snapshot", run.key, Snapshot)
+    if record.made_of() != {snapshot.id}:
+        raise DataRefused(
+            f"{run.key}: {stage} was made of another snapshot than the one the partition has now",
+            where=f"snapshot {snapshot.id}",
+            rule="each stage follows the one before",
+            fix=f"make the stages in their order: npr run {run.key.period} --unit {run.key.unit}",
+        )
+    return record
 
 
 class Tables:

@@ -10,7 +10,7 @@ from collections import Counter
 
 import polars as pl
 
-from assets.lake import IDENTITY_MODULES, growing, read
+from assets.lake import IDENTITY_MODULES, current, growing, read
 from assets.ports import Run
 from schemas.contract import Contract, load_contract
 from schemas.errors import DataRefused
@@ -25,8 +25,8 @@ from transforms.shell import shell_tables
 def messages(run: Run) -> MessageSet:
     """Write the class tables of every module of the period."""
     snapshot = run.store.load("snapshot", run.key, Snapshot)
-    staged = run.store.load("staging", run.key, Staged)
-    scoped = run.store.load("scope", run.key, Scoped)
+    staged = current(run, "staging", Staged)
+    scoped = current(run, "scope", Scoped)
     contract = load_contract(snapshot.contract)
     version = version_of(run.period.year).version
     made = [_module(run, contract, load_layout(module, version), snapshot, staged) for module in run.modules]

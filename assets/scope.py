@@ -9,7 +9,7 @@ from collections import Counter
 
 import polars as pl
 
-from assets.lake import growing, staged_batch
+from assets.lake import current, growing, staged_batch
 from assets.ports import Run
 from schemas.contract import load_contract
 from schemas.errors import DataRefused
@@ -20,7 +20,7 @@ from transforms.scope import SCHEMA, decide
 def scope(run: Run) -> Scoped:
     """Write one decision table per contract table; refuse a period without any activity."""
     snapshot = run.store.load("snapshot", run.key, Snapshot)
-    staged = run.store.load("staging", run.key, Staged)
+    staged = current(run, "staging", Staged)
     contract = load_contract(snapshot.contract)
     kept: Counter[str] = Counter(dict.fromkeys(contract.tables, 0))
     left: dict[str, Counter[str]] = {name: Counter() for name in contract.tables}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from assets.accounts import accounts
-from assets.lake import IDENTITY_MODULES, message_path
+from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import Run
 from assets.rendered import Rendered
 from schemas.codelists import codes_digest
@@ -65,7 +65,7 @@ class Limit:
 
 def shipments(run: Run) -> Manifest:
     """Make all parts of the period's messages. The same inputs again give the parts that are already there."""
-    made = run.store.load("messages", run.key, MessageSet)
+    made = current(run, "messages", MessageSet)
     receiver, certificate = run.receiver()
     limit = size_limit(run)
     submission = run.store.submission(
@@ -101,7 +101,7 @@ def size_limit(run: Run) -> Limit:
 
 
 def _inputs(run: Run, made: MessageSet, limit: Limit, certificate: x509.Certificate) -> str:
-    rendered = run.store.load("fragments", run.key, FragmentSet)
+    rendered = current(run, "fragments", FragmentSet)
     return digest(
         {
             "pipeline": run.pipeline,
@@ -358,7 +358,7 @@ def _packing_ids(ids: PartIds) -> PackingIds:
 
 
 def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Done], limit: Limit) -> Manifest:
-    found = run.store.load("findings", run.key, Findings)
+    found = current(run, "findings", Findings)
     shipping = run.config.shipping
     agreement = shipping.split_agreement
     return Manifest(

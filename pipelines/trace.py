@@ -43,7 +43,8 @@ def _way(store: DiskStore, key: Key, episode: str) -> list[Step]:
         return []
     name = next(file.name for file in snapshot.files if file.table == "episodes")
     rows = ", ".join(str(row) for row in found)
-    steps = [_step("snapshot", f"{name}, row {rows}; snapshot {snapshot.id} of {snapshot.extracted_at:%Y-%m-%d %H:%M}")]
+    taken = f"snapshot {snapshot.id} of {snapshot.extracted_at:%Y-%m-%d %H:%M}"
+    steps = [_step("snapshot", f"{name}, row {rows}{_raw_row(path, episode)}; {taken}")]
     staged = _rows(store.table("staging", "episodes", key), pl.col("episodeID") == episode)
     if staged.is_empty():
         return [*steps, _quarantine(store, key, found)]
@@ -55,6 +56,15 @@ def _way(store: DiskStore, key: Key, episode: str) -> list[Step]:
         return [*steps, _step("scope", f"out of scope: {reason}")]
     steps.append(_step("scope", f"reported in {key.period}"))
     return [*steps, *_message(store, key, episode), *_shipment(store, key, patient)]
+
+
+def _raw_row(path: Path, episode: str) -> str:
+    """Of a foreign extract: the row of the raw file that the mapping made this row of."""
+    frame = pl.scan_parquet(path)
+    if "_source_row" not in frame.collect_schema().names():
+        return ""
+    found = frame.filter(pl.col("episodeID") == episode).select("_source_row").collect().to_series().to_list()
+    return f" (raw row {', '.join(str(row) for row in found)})"
 
 
 def _quarantine(store: DiskStore, key: Key, rows: list[int]) -> Step:

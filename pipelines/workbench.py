@@ -71,8 +71,9 @@ class DiskWorkbench:
         unit = self.settings.config.units[unit_key]
         due = modules_for(period, unit.kind, unit.isf)
         if not due:
+            isf = "with ISF" if unit.isf else "no ISF"
             raise DataRefused(
-                f"{period.key} is not reported by {unit_key} (kind {unit.kind.value}, {'with' if unit.isf else 'no'} ISF)",
+                f"{period.key} is not reported by {unit_key} (kind {unit.kind.value}, {isf})",
                 rule="who reports what: docs/calendar.md",
                 fix="run a period that the unit reports",
             )

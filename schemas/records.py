@@ -21,6 +21,15 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class StageRecord(_Record):
+    """What a stage made, and of which snapshot: the next stage refuses what was made of another."""
+
+    def made_of(self) -> set[str]:
+        """Ids of the snapshots."""
+        modules = getattr(self, "modules", ())
+        return {self.snapshot} if hasattr(self, "snapshot") else {module.snapshot for module in modules}
+
+
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """SHA-256 of a JSON value in canonical form (sorted keys, no blanks, UTF-8)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
@@ -72,7 +81,7 @@ class Snapshot(_Record):
         return {file.table: file.rows for file in self.files}
 
 
-class Staged(_Record):
+class Staged(StageRecord):
     """What staging found. batches: borders of patient ordinals (first, last exclusive)."""
 
     snapshot: str
@@ -82,7 +91,7 @@ class Staged(_Record):
     batches: tuple[tuple[int, int], ...]
 
 
-class Scoped(_Record):
+class Scoped(StageRecord):
     """Rows out of scope by table and reason, and rows that remain."""
 
     snapshot: str
@@ -111,13 +120,13 @@ class MessageRows(_Record):
     rows: dict[str, int]
 
 
-class MessageSet(_Record):
+class MessageSet(StageRecord):
     """All modules of a period."""
 
     modules: tuple[MessageRows, ...]
 
 
-class Findings(_Record):
+class Findings(StageRecord):
     """Findings counted by rule and by consequence on NPR's scale."""
 
     snapshot: str
@@ -141,7 +150,7 @@ class Fragments(_Record):
     batches: tuple[Batch, ...]
 
 
-class FragmentSet(_Record):
+class FragmentSet(StageRecord):
     """All modules of a period."""
 
     modules: tuple[Fragments, ...]

@@ -15,7 +15,9 @@ MSGHEAD = "{http://www.kith.no/xmlstds/msghead/2006-05-24}"
 def opened(path: Path, home: Path) -> bytes:
     """The MsgHead document of a packed part, by openssl."""
     mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.SMTP)
-    payload = next(part for part in mail.walk() if part.get_content_type() == "application/pkcs7-mime")
+    part = next(part for part in mail.walk() if part.get_content_type() == "application/pkcs7-mime")
+    payload = part.get_payload(decode=True)
+    assert isinstance(payload, bytes)
     done = subprocess.run(
         [
             "openssl",
@@ -29,7 +31,7 @@ def opened(path: Path, home: Path) -> bytes:
             "-recip",
             str(home / "rehearsal" / "receiver.pem"),
         ],
-        input=payload.get_payload(decode=True),
+        input=payload,
         capture_output=True,
         check=True,
     )

@@ -250,7 +250,7 @@ def _small(counts: list[tuple[int, int, int, int]]) -> Frames:
 COUNTS = st.lists(st.tuples(*[st.integers(0, 2)] * 2, *[st.integers(0, 7)] * 2), min_size=1, max_size=5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(counts=COUNTS, cuts=st.sets(st.integers(1, 4)))
 def test_batches_together_are_the_whole(counts: list[tuple[int, int, int, int]], cuts: set[int]) -> None:
     delivered = _small(counts)
@@ -266,7 +266,7 @@ def test_batches_together_are_the_whole(counts: list[tuple[int, int, int, int]],
         assert pl.concat(parts[name]).equals(table), name
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(counts=COUNTS)
 def test_ids_count_through_and_every_parent_is_there_and_of_the_same_patient(
     counts: list[tuple[int, int, int, int]],
@@ -284,7 +284,7 @@ def test_ids_count_through_and_every_parent_is_there_and_of_the_same_patient(
     assert tables["Prosedyre_Kode"].height == sum(episodes * procedures for _, episodes, _, procedures in counts)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(counts=COUNTS, turn=st.randoms(use_true_random=False))
 def test_the_order_of_the_file_does_not_matter(counts: list[tuple[int, int, int, int]], turn: random.Random) -> None:
     delivered = _small(counts)

@@ -59,9 +59,9 @@ def test_what_is_utf8_is_never_taken_for_anything_else(text: str, size: int) -> 
     assert detect_encoding(chunks(text.encode(), size)) == "utf-8"
 
 
-@pytest.mark.parametrize("size", [*range(1, 12), 1000])
+@pytest.mark.parametrize("size", [*range(1, 30), 1000])
 def test_a_wrong_declaration_names_the_line_and_not_the_text(size: int) -> None:
-    data = f"enhetID\n{MARKER} 😀\n".encode() + b"\xf0\x9f\x98\xff\n\n\n" + f"{MARKER}\n".encode()
+    data = f"enhetID\n{MARKER}\n😀".encode() + b"\xff\n\n\n" + f"{MARKER}\n".encode()
     with pytest.raises(DataRefused) as refused:
         list(recode(chunks(data, size), "utf-8", "units.csv"))
     assert refused.value.where == "units.csv, line 3"

@@ -40,7 +40,7 @@ def test_killed_at_twenty_moments(finished: Finished, tmp_path: Path) -> None:
     started = time.monotonic()
     assert call_process("run", "2020-T1", "--unit", "sorvik", home=tmp_path / "timing").code == 0
     whole = time.monotonic() - started
-    moments = random.Random(20201124)  # noqa: S311 - moments, not secrets
+    moments = random.Random(20201124)
     killed = 0
     for _ in range(MOMENTS):
         with subprocess.Popen(

@@ -200,7 +200,8 @@ def test_analysts_find_tables_with_comments_and_no_identity(finished: Finished) 
             for s, t in db.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
         }
         comment = db.execute(
-            "select comment from duckdb_columns() where schema_name='staging' and table_name='episodes' and column_name='debitor'"
+            "select comment from duckdb_columns() where schema_name = 'staging' and table_name = 'episodes' "
+            "and column_name = 'debitor'"
         ).fetchone()
         columns = {c for (c,) in db.execute("select column_name from duckdb_columns() where not internal").fetchall()}
     assert {
@@ -264,7 +265,7 @@ def test_calendar_lists_the_periods_of_2020(home: Path) -> None:
 
 
 def test_help_is_there_at_once() -> None:
-    """Modules that take long to import are not in reach of ``npr --help``; the time itself is a benchmark's business."""
+    """Modules that take long to import are out of reach of ``npr --help``; its time is a benchmark's business."""
     script = (
         "import sys\n"
         "from pipelines.cli import main\n"

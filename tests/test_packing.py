@@ -395,7 +395,7 @@ def test_values_that_cannot_stand_in_a_header(change: dict[str, object], where: 
 
 def test_a_time_without_zone_is_refused() -> None:
     with pytest.raises(WrongUse, match="no time zone"):
-        pack(b"x", replace(PACKING, ids=replace(PACKING.ids, timestamp=datetime(2020, 10, 5))))  # noqa: DTZ001
+        pack(b"x", replace(PACKING, ids=replace(PACKING.ids, timestamp=datetime(2020, 10, 5))))
 
 
 def _usage(*, encipherment: bool) -> x509.KeyUsage:

@@ -287,7 +287,7 @@ DATABASES = st.lists(BLOWS, max_size=5).map(_spoiled)
 UNSOUND = st.dictionaries(st.sampled_from(list(CONTRACT.tables)), st.lists(st.integers(1, 4), max_size=2), max_size=3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(frames=DATABASES, unsound=UNSOUND)
 def test_what_remains_of_a_spoiled_delivery_is_whole(frames: Frames, unsound: dict[str, list[int]]) -> None:
     faults, patients = judged(frames, **unsound)
@@ -322,7 +322,7 @@ def _insist_whole(table: Table, left: Frames) -> None:
         assert set(rows[table.key[0]]) <= set(left[child][table.key[0]])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(frames=DATABASES)
 def test_what_remains_has_no_fault_when_it_is_delivered_alone(frames: Frames) -> None:
     _, patients = judged(frames)

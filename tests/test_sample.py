@@ -299,7 +299,7 @@ def test_an_episode_and_its_referral_have_one_patient_and_services_lie_within(un
 def test_open_stays_cross_the_end_of_periods() -> None:
     seen = pl.concat([episodes(COMMITTED / unit) for unit in UNITS])
     assert seen["utDatoTid"].null_count() >= 2
-    for end in (dt.datetime(2020, 1, 1), dt.datetime(2020, 5, 1), dt.datetime(2021, 1, 1)):  # noqa: DTZ001 local
+    for end in (dt.datetime(2020, 1, 1), dt.datetime(2020, 5, 1), dt.datetime(2021, 1, 1)):
         there = (pl.col("innDatoTid") < end) & (pl.col("utDatoTid").is_null() | (pl.col("utDatoTid") >= end))
         assert seen.filter(there).height >= 1
 

@@ -211,7 +211,7 @@ PERIODS = st.sampled_from([Period.parse(key) for key in ("2019-A", "2020-M01", "
 MODULES = st.sampled_from([("ord", "ide"), ("ord", "ide", "tsb"), ALL])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(frames=DATABASES, period=PERIODS, modules=MODULES)
 def test_what_is_reported_names_nothing_that_is_not(frames: Frames, period: Period, modules: tuple[str, ...]) -> None:
     decisions = decide(CONTRACT, period, modules, frames)
@@ -226,7 +226,7 @@ def test_what_is_reported_names_nothing_that_is_not(frames: Frames, period: Peri
     assert set(kept["patients"]["_patient"]) == set(kept["identities"]["_patient"]) == active
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(frames=DATABASES, modules=MODULES)
 def test_a_longer_period_of_the_year_reports_all_that_a_shorter_one_did(
     frames: Frames, modules: tuple[str, ...]
@@ -240,7 +240,7 @@ def test_a_longer_period_of_the_year_reports_all_that_a_shorter_one_did(
     assert as_of(before, M01).equals(as_of(before, T1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(frames=DATABASES, period=PERIODS, border=st.integers(1, PATIENTS - 1))
 def test_the_borders_of_batches_do_not_matter(frames: Frames, period: Period, border: int) -> None:
     whole = decide(CONTRACT, period, ALL, frames)

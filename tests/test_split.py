@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.config import SplitAgreement
 from schemas.errors import DataRefused, WrongUse
 from transforms.packing import base64_size, gzip_payload
 from transforms.split import (
@@ -19,7 +20,6 @@ from transforms.split import (
     Ends,
     Part,
     PatientTooLarge,
-    SplitAgreement,
     plan_parts,
     plan_parts_gzip,
     split_policy,
@@ -247,7 +247,7 @@ def test_gzip_refuses_a_patient_that_exceeds_the_limit_alone() -> None:
 
 # --- may a split be sent ----------------------------------------------------------------------------------------------
 
-AGREED = SplitAgreement("NPR, seksjon for datamottak", date(2020, 9, 1), "20/12345-6")
+AGREED = SplitAgreement(who="NPR, seksjon for datamottak", when=date(2020, 9, 1), reference="20/12345-6")
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ AGREED = SplitAgreement("NPR, seksjon for datamottak", date(2020, 9, 1), "20/123
         ("production", 2, None, True, False),
         ("production", 2, AGREED, True, True),
         ("production", 2, AGREED, False, False),
-        ("production", 2, SplitAgreement(" ", date(2020, 9, 1), "20/1"), True, False),
-        ("production", 2, SplitAgreement("NPR", date(2020, 9, 1), ""), True, False),
+        ("production", 2, SplitAgreement(who=" ", when=date(2020, 9, 1), reference="20/1"), True, False),
+        ("production", 2, SplitAgreement(who="NPR", when=date(2020, 9, 1), reference=" "), True, False),
         ("validation", 2, None, True, True),
         ("rehearsal", 9, None, True, True),
         ("rehearsal", 9, AGREED, False, False),

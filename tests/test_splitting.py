@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import gzip
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, call
+from conftest import ROOT, Finished, call
 from shipment import melding, opened, patients
 
+from pipelines.rehearsal import make_rehearsal_receiver
 from schemas.layouts import load_layout
 from schemas.xsd import compile_with_head, validate_stream
 
@@ -22,6 +26,7 @@ def _told(summary: dict[str, Any], home: Path) -> dict[str, dict[str, bytes]]:
     told: dict[str, dict[str, bytes]] = {}
     for part in summary["shipments"]:
         document = opened(Path(part["path"]), home)
+        document = gzip.decompress(document) if document.startswith(b"\x1f\x8b") else document
         assert validate_stream(compile_with_head(load_layout(part["module"], "54.0.1")), [document]) == []
         assert Path(part["path"]).stat().st_size == part["packed_bytes"] <= part["limit_bytes"]
         found = patients(melding(document))
@@ -36,7 +41,7 @@ def _parts(summary: dict[str, Any], module: str) -> list[dict[str, Any]]:
 
 
 def _run(home: Path, limit: int) -> dict[str, Any]:
-    outcome = call("run", "2020-T1", "--unit", "nordfjell", "--limit-bytes", limit, "--json", home=home)
+    outcome = call("run", "2020-T1", "--unit", "nordfjell", "--limit-bytes", str(limit), "--json", home=home)
     assert outcome.code == 0, outcome.err
     return outcome.json  # type: ignore[no-any-return]
 
@@ -60,3 +65,59 @@ def test_at_the_limit_and_one_byte_around_it(finished: Finished, home: Path) -> 
         summary = _run(home / str(limit), limit)
         assert len(_parts(summary, "ord")) == parts
         assert _told(summary, home / str(limit)) == _told(whole, finished.home)
+
+
+def _production(folder: Path, home: Path, more: str = "") -> Path:
+    """Settings of a hospital that reports for real, with the rehearsal's certificate in NPR's place."""
+    key, certificate = make_rehearsal_receiver(dt.datetime.now(dt.UTC))
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "npr.pem").write_bytes(certificate)
+    (home / "npr-key.pem").write_bytes(key)
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+    shipping = f'receiver_certificate = "{home / "npr.pem"}"\npacked_bytes = 60000'
+    text = text.replace("gzip = false", f"gzip = false\n{shipping}").replace('"rehearsal"', '"production"')
+    text = text.replace('"data/sample/nordfjell"', f'"{folder}"') + more
+    (home / "npr.toml").write_text(text, encoding="utf-8")
+    toml = folder / "extract.toml"
+    toml.write_text(
+        toml.read_text(encoding="utf-8").replace('environment = "test"', 'environment = "production"'), "utf-8"
+    )
+    return home / "npr.toml"
+
+
+def test_production_splits_only_with_a_recorded_agreement(extract: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = extract("nordfjell")
+    config = _production(folder, tmp_path / "settings")
+    arguments = ("run", "2020-T1", "--unit", "nordfjell", "--config", config)
+    refused = call(*arguments, home=tmp_path / "without")
+    assert refused.code == 1
+    assert "no agreement with NPR to split is recorded" in refused.err
+    assert "gzip" in refused.err
+    assert "NHN-EDI-STOR" in refused.err
+    assert not list((tmp_path / "without").glob("submissions/*/*/*/parts"))
+
+    agreement = '\n[shipping.split_agreement]\nwho = "NPR"\nwhen = 2020-09-01\nreference = "20/12345-6"\n'
+    config.write_text(config.read_text(encoding="utf-8") + agreement, encoding="utf-8")
+    prepared = call(*arguments, home=tmp_path / "with")
+    # The parts are made, and stay: no channel towards NPR is built, so nothing is handed over.
+    assert prepared.code == 1
+    assert "no channel" in prepared.err
+    assert len(list((tmp_path / "with").glob("submissions/2020-T1/nordfjell/0001/parts/ord-*.eml"))) > 1
+    assert not (tmp_path / "with" / "outbox").exists()
+
+
+def test_gzip_tells_the_same_in_less(finished: Finished, home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "npr.toml"
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8").replace("gzip = false", "gzip = true")
+    config.write_text(text.replace('"data/', f'"{ROOT}/data/'), encoding="utf-8")
+    whole = finished.unit("nordfjell")
+    limit = 40_000
+    outcome = call(
+        "run", "2020-T1", "--unit", "nordfjell", "--config", config, "--limit-bytes", str(limit), "--json", home=home
+    )
+    assert outcome.code == 0, outcome.err
+    parts = _parts(outcome.json, "ord")
+    assert len(parts) > 1
+    assert sum(p["packed_bytes"] for p in parts) < _parts(whole, "ord")[0]["packed_bytes"] / 3
+    assert all(p["packed_bytes"] > 0.9 * limit for p in parts[:-1])
+    assert _told(outcome.json, home) == _told(whole, finished.home)

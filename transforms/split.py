@@ -77,7 +77,7 @@ def plan_parts(ends: Ends, fixed: Fixed, size_of: Callable[[int], int], limit: i
     return parts
 
 
-def plan_parts_gzip(  # noqa: PLR0913, PLR0917 - the same question as plan_parts, with bytes in place of lengths
+def plan_parts_gzip(
     chunks: Callable[[int, int], bytes],
     ends: Ends,
     prefix_of: Callable[[int], bytes],

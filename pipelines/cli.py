@@ -188,7 +188,7 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
     instance(settings.home).dispose()
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
     program = str(Path(sys.executable).parent / "dagster")
-    os.execv(program, [program, "dev", "-m", "pipelines.definitions", "-p", str(port)])  # noqa: S606 - our own program
+    os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
 
 
 if __name__ == "__main__":

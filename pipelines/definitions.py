@@ -1,7 +1,7 @@
 """Dagster definitions: assets, checks, the job and the workbench resource.
 
-Belongs here: putting them together from settings. Does not belong here: what they do. ``build`` takes everything as
-arguments, so tests give their own; ``defs`` is what Dagster loads, with the settings it finds.
+Belongs here: putting them together from settings. Does not belong here: what they do, and finding settings: ``build``
+takes everything as arguments, so that tests give their own (``pipelines.location`` is what Dagster loads).
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import dagster as dg
 from assets.ports import Options
 from assets.stages import assets, checks
 from pipelines.partitions import partitions
-from pipelines.settings import Settings, load_settings
+from pipelines.settings import Settings
 from pipelines.workbench import PIPELINE, DiskWorkbench
-from schemas.errors import NprError
 
 JOB = "report"
 OPTIONS = {
@@ -49,18 +48,3 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
         resources={"workbench": workbench},
         executor=executor,
     )
-
-
-def job() -> dg.JobDefinition:
-    """The job with the settings of the environment, for processes that must find it by name."""
-    return build(load_settings()).resolve_job_def(JOB)
-
-
-def __getattr__(name: str) -> dg.Definitions:
-    # Dagster asks for ``defs``; whoever imports ``build`` brings settings and needs no npr.toml in reach.
-    if name != "defs":
-        raise AttributeError(name)
-    try:
-        return build(load_settings())
-    except NprError as error:
-        raise dg.DagsterInvalidDefinitionError(str(error)) from None

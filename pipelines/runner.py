@@ -76,7 +76,9 @@ def _execute(
     tags = {"dagster/partition": str(partition_key(period, unit))}
     if settings.config.executor == "multiprocess":
         export(settings)
-        target = dg.reconstructable(definitions.job)
+        from pipelines import location  # noqa: PLC0415 - reads the settings just exported
+
+        target = dg.reconstructable(location.job)
         result = dg.execute_job(target, instance=dagster, run_config=config, tags=tags)
         _raise(result.all_events if not result.success else [])
         return

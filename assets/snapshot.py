@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 import polars as pl
-from pydantic import ValidationError
 
 from assets import sources
+from assets.delivery import read_extract_file
 from assets.ports import Run
 from schemas.contract import Table, load_contract
 from schemas.errors import DataRefused, WrongUse
@@ -54,20 +53,6 @@ def take(run: Run) -> Snapshot:
     record = Snapshot.model_validate_json((place / RECORD).read_bytes())
     run.store.save("snapshot", run.key, record)
     return record
-
-
-def read_extract_file(folder: Path) -> ExtractFile:
-    """``extract.toml`` of a folder. WrongUse names the key that is wrong and how to write it."""
-    path = folder / "extract.toml"
-    if not path.is_file():
-        raise WrongUse(f"{folder}: no extract.toml", fix="see docs/extract-contract.md, or name a --source mapping")
-    try:
-        return ExtractFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WrongUse(f"{path}: not TOML", where=str(error), fix="write it as UTF-8 TOML") from None
-    except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
-        raise WrongUse(f"{path}: not as agreed", where="; ".join(lines), fix="see docs/extract-contract.md") from None
 
 
 def _folder(run: Run) -> Path:

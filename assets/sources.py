@@ -23,6 +23,7 @@ from typing import Any
 import duckdb
 from pydantic import ValidationError
 
+from assets.delivery import read_extract_file
 from schemas.contract import Contract, load_contract
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
@@ -55,8 +56,6 @@ class Source:
 
     def describe(self, folder: Path, unit: str) -> ExtractFile:
         """What the raw folder delivers: its own extract.toml, or what the source says of such folders."""
-        from assets.snapshot import read_extract_file  # noqa: PLC0415 - the two modules need each other
-
         given = read_extract_file(folder).model_dump() if (folder / "extract.toml").is_file() else self._assumed(folder)
         given["accepted"] = [*given.get("accepted", ()), *self.settings.get("accepted", ())]
         given.setdefault("reporting_unit", unit)

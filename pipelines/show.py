@@ -75,14 +75,16 @@ def report(results: Sequence[Record], settings: Settings) -> str:
                         s["patients"],
                         s["packed_bytes"],
                         s["limit_bytes"],
-                        _short(s["path"], settings),
+                        s["path"].rpartition("/")[2],
                     )
                     for s in result["shipments"]
                 ],
             )
         )
-        found = ", ".join(f"{count} {name}" for name, count in result["findings"].items() if count) or "none"
-        parts.append(f"Findings (what NPR would do): {found}\nManifest: {_short(result['manifest'], settings)}\n")
+        found = ", ".join(f"{count} {name}" for name, count in result["findings"].items() if count)
+        parts.append(f"Outbox:   {_short(result['shipments'][0]['path'].rpartition('/')[0], settings)}")
+        parts.append(f"Manifest: {_short(result['manifest'], settings)}")
+        parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)\n")
     home = _short(str(settings.home), settings)
     parts.append(
         f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"

@@ -65,7 +65,7 @@ def generate(profile: Profile, *, episodes: int, patients: int, seed: int, windo
 
 
 def with_faults(text: Mapping[str, pl.DataFrame]) -> tuple[Frames, tuple[Accepted, ...]]:
-    """The four known faults of the sample, put into frames of text, and their acceptance.
+    """The known faults of the sample, put into frames of text, and the acceptance of those the contract refuses.
 
     Only rows that nothing else hangs on are touched; patients, identities and units stay as they are.
     """
@@ -76,7 +76,22 @@ def with_faults(text: Mapping[str, pl.DataFrame]) -> tuple[Frames, tuple[Accepte
     # A second person of the contact: both rows fall, and the contact still has its first.
     second = personnel.filter(pl.col("helsepersonNr") == "2")
     spoiled["health_personnel"] = pl.concat([personnel, second.slice(len(second) // 2, 1)])
+    # What the contract lets through and content rules do not: findings WAIT-04, WAIT-17 and EPI-20.
+    spoiled["referrals"] = _emptied(
+        _emptied(text["referrals"], "vurdDato", 2, pl.col("mottaksDato").str.starts_with("2020-02")),
+        "fristStartBehandling",
+        1,
+        (pl.col("rettTilHelsehjelp") == "3") & pl.col("vurdDato").str.starts_with("2020-01"),
+    )
+    ended = (pl.col("omsorgsniva") == "1") & pl.col("utDatoTid").str.starts_with("2020-03")
+    spoiled["episodes"] = _emptied(text["episodes"], "utTilstand", 2, ended & (pl.col("utTilstand") == "1"))
     return spoiled, FAULTS
+
+
+def _emptied(frame: pl.DataFrame, column: str, rows: int, where: pl.Expr) -> pl.DataFrame:
+    """The frame with a column empty in the first rows for which the condition holds."""
+    filled = where.fill_null(value=False) & pl.col(column).is_not_null()
+    return frame.with_columns(pl.when(filled & (filled.cum_sum() <= rows)).then(None).otherwise(column).alias(column))
 
 
 def as_text(frame: pl.DataFrame, *, decimal: str) -> pl.DataFrame:

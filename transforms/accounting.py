@@ -110,6 +110,7 @@ EXPLAINED = {
     "CONTRACT-GROUP-1": "rows of one service must agree on its start and end",
     "CONTRACT-GROUP-2": "rows of one measure must agree on its kind",
     "CONTRACT-GROUP-3": "rows of one procedure must agree on its condition",
+    "CONTRACT-GROUP-4": "rows of one episode must agree on drg and total",
     "EPI-03": "ends before it starts",
     "EPI-29": "ends before it starts",
     "WAIT-01": "end date of waiting and its code must come together",

@@ -157,23 +157,26 @@ class DiskStore:
         """The newest submission if it was made of these inputs, else a new one with the next free numbers."""
         with self.locked(f"lopenr-{institusjon_id}-{year}"):
             known = self.submissions(key)
-            if known and known[-1].inputs == inputs:
-                return known[-1]
-            used = [
-                s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)
-            ]
+            same = known[-1] if known and known[-1].inputs == inputs else None
+            if same and same.ids:
+                return same
+            # A run that died before its parts had ids begins anew: others may have taken its numbers since.
             fresh = Submission(
-                number=known[-1].number + 1 if known else 1,
+                number=same.number if same else len(known) + 1,
                 key=key,
                 institusjon_id=institusjon_id,
                 year=year,
                 inputs=inputs,
-                created_at=now,
-                # lopenr counts files sent by the institution in the year, from 1, and is never used twice.
-                first_lopenr=max((s.first_lopenr + len(s.ids) for s in used), default=1),
+                created_at=same.created_at if same else now,
+                first_lopenr=self._free_lopenr(institusjon_id, year),
             )
             self._write(fresh)
             return fresh
+
+    def _free_lopenr(self, institusjon_id: str, year: int) -> int:
+        """lopenr counts the files an institution sends in a year, from 1, and is never used twice."""
+        used = [s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)]
+        return max((s.first_lopenr + len(s.ids) for s in used), default=1)
 
     def keep_ids(self, submission: Submission, ids: Sequence[PartIds]) -> Submission:
         """Store the ids of the parts; they are never changed afterwards."""

@@ -174,7 +174,7 @@ class DiskStore:
             return fresh
 
     def _free_lopenr(self, institusjon_id: str, year: int) -> int:
-        """lopenr counts the files an institution sends in a year, from 1, and is never used twice."""
+        """The next number of an institution's files in a year: from 1, and never used twice."""
         used = [s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)]
         return max((s.first_lopenr + len(s.ids) for s in used), default=1)
 

@@ -60,9 +60,14 @@ def test_institutions_and_years_count_by_themselves(home: Path) -> None:
 def test_nothing_is_visible_of_a_block_that_fails(home: Path) -> None:
     store = DiskStore(home)
     target = store.table("staging", "episodes", T1)
-    with pytest.raises(RuntimeError), store.writing(target) as path:
-        path.write_text("half", encoding="utf-8")
-        raise RuntimeError
+
+    def fail() -> None:
+        with store.writing(target) as path:
+            path.write_text("half", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not target.exists()
     assert not list((home / "tmp").iterdir())
 

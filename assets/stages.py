@@ -16,7 +16,7 @@ from assets import dispatch, findings, fragments, messages, scope, shipments, sn
 from assets.accounts import accounts
 from assets.ports import Run, Workbench
 from schemas.contract import Table, load_contract
-from schemas.errors import DataRefused
+from schemas.errors import Bug, DataRefused, NprError
 from schemas.records import (
     Delivery,
     Findings,
@@ -78,11 +78,23 @@ def _asset(
     )
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         workbench: Workbench = context.resources.workbench
-        record = stage(workbench.open(context.partition_key))
+        record = _without_values(stage, workbench.open(context.partition_key))
         version = dg.DataVersion(digest(record.model_dump(mode="json"))[:20])
         return dg.MaterializeResult(metadata=describe(record), data_version=version)
 
     return body
+
+
+def _without_values(stage: Callable[[Run], BaseModel], run: Run) -> BaseModel:
+    """Run a stage; what it raises reaches Dagster's event log without any text but our own."""
+    try:
+        return stage(run)
+    except NprError as refused:
+        raise refused from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic in Polars is no Exception, and can quote a value too
+        raise Bug(error) from None
 
 
 def _of_snapshot(record: Snapshot) -> Metadata:

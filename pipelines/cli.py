@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from schemas.errors import NprError
+from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -78,15 +77,24 @@ def _exit_codes(*, as_json: bool) -> Iterator[None]:
     except BaseException as error:  # noqa: BLE001 - the last line of defence; a panic in Polars is no Exception
         refused = _refusal(error)
         if refused is None:
-            # Text of foreign exceptions can quote a value of a row; places in our code cannot.
-            places = [f"{f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(error.__traceback__)[-6:]]
-            click.echo(f"npr: a bug ({type(error).__name__}); please report it with these lines:", err=True)
-            click.echo("\n".join(f"  {place}" for place in places), err=True)
+            bug = _bug(error)
+            click.echo(f"npr: a bug ({bug.kind}); please report it with these lines:", err=True)
+            click.echo("\n".join(f"  {place}" for place in bug.places), err=True)
             sys.exit(BUG)
         click.echo(f"npr: {refused}", err=True)
         if as_json:
             click.echo(json.dumps(refused.as_record(), ensure_ascii=False, indent=1))
         sys.exit(refused.exit_code)
+
+
+def _bug(error: BaseException) -> Bug:
+    """The bug inside what was raised, or what was raised as one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Bug):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return Bug(error)
 
 
 def _refusal(error: BaseException) -> NprError | None:

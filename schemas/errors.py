@@ -8,6 +8,10 @@ None of these may carry a value out of a row: no number, name or date of a patie
 
 from __future__ import annotations
 
+import traceback
+
+SHOWN_FRAMES = 6
+
 
 class NprError(Exception):
     """A refusal the user can act on. Shown without traceback.
@@ -40,6 +44,19 @@ class NprError(Exception):
 
 class DataRefused(NprError):
     """The data or a gate refused (exit code 1)."""
+
+
+class Bug(RuntimeError):
+    """What no user can mend. Holds the kind of the first exception and places in code, and none of its text.
+
+    Text of foreign exceptions can quote a value of a row, and Dagster keeps the text of what a stage raises.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        frames = traceback.extract_tb(error.__traceback__)[-SHOWN_FRAMES:]
+        self.kind = type(error).__name__
+        self.places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+        super().__init__(f"{self.kind} at {', '.join(self.places)}")
 
 
 class WrongUse(NprError):

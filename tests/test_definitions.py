@@ -7,7 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from conftest import ROOT, Finished
+from pydantic import BaseModel
 
+from assets import stages
+from assets.ports import Run
 from pipelines.definitions import JOB, build
 from pipelines.partitions import partition_key
 from pipelines.runner import instance
@@ -50,6 +53,38 @@ def test_materialized_in_dagster_gives_the_bytes_of_the_command_line(finished: F
 
     manifest = DiskStore(settings.home).load("manifest", Key(period="2020-T1", unit="sorvik"), Manifest)
     assert [m.model_dump() for m in manifest.messages] == finished.unit("sorvik")["messages"]
+
+
+def test_a_bug_in_a_stage_leaves_no_value_in_the_event_log(tmp_path: Path) -> None:
+    marker = "MARKØR31129956715"
+
+    def stage(_run: Run) -> BaseModel:
+        try:
+            int(marker)  # says the value in its message, as libraries do
+        except ValueError as error:
+            raise LookupError(f"{marker} again") from error
+        raise AssertionError
+
+    class Bench:
+        def open(self, partition_key: str) -> str:
+            return partition_key
+
+    keys = dg.StaticPartitionsDefinition(["a"])
+    asset = stages._asset("broken", stage, lambda _: {}, "", None, keys, "1")
+    home = tmp_path / "var"
+    with instance(home) as dagster:
+        result = dg.materialize(
+            [asset],
+            instance=dagster,
+            partition_key="a",
+            resources={"workbench": dg.ResourceDefinition.hardcoded_resource(Bench())},
+            raise_on_error=False,
+            run_config=QUIET,
+        )
+    assert not result.success
+    kept = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"LookupError at " in kept
+    assert marker.encode() not in kept
 
 
 @pytest.mark.xdist_group("killed")

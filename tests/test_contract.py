@@ -184,3 +184,18 @@ def test_a_contract_that_does_not_agree_with_itself_is_a_bug(
     monkeypatch.setattr(reader, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=word):
         load_contract.__wrapped__(version)
+
+
+def test_a_column_is_as_sure_as_the_least_sure_attribute_it_feeds() -> None:
+    """The XSD says how sure we are of an attribute; the contract repeats it for its readers and may not say more."""
+    sure: dict[str, str] = {}
+    for module in ("ord", "ide", "sbs"):
+        for node in load_layout(module, "54.0.1").nodes:
+            for attribute in node.attributes:
+                feed = f"{node.name}@{attribute.name}"
+                sure[feed] = max(attribute.certainty, sure.get(feed, "A"))
+    for table in load_contract():
+        for column in table.columns:
+            known = [sure[feed] for feed in column.feeds if feed in sure]
+            if known:
+                assert column.certainty == max(known), f"{table.name}.{column.name}"

@@ -263,12 +263,15 @@ class _FoundError(Exception):
 
 # Schemas
 
+Change = Callable[[etree._Element], None]  # noqa: SLF001 - lxml has no public name for its elements
+
 
 class _Bundle(etree.Resolver):
     """Schema documents that belong together, under names of our own. libxml2 is given these and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Change | None = None) -> None:
         self.names: dict[Path, str] = {}
+        self._change = change
         self._documents: dict[str, bytes] = {}
 
     def add(self, path: Path) -> str:
@@ -277,6 +280,8 @@ class _Bundle(etree.Resolver):
         if path not in self.names:
             name = self.names[path] = f"schema-{len(self.names)}.xsd"
             root = _schema_root(path)
+            if self._change is not None:
+                self._change(root)
             for element in root.iterchildren(*_LOADING):
                 if element.get("schemaLocation") is not None:
                     element.set("schemaLocation", self.add(_located(path, element)))
@@ -340,9 +345,12 @@ def local_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(bundle.names, key=lambda file: (file.name, file)))
 
 
-def compile_schema(path: Path) -> etree.XMLSchema:
-    """A schema with all it loads, from local files only. WrongUse when it cannot be loaded or does not compile."""
-    return _driver([path])
+def compile_schema(path: Path, change: Change | None = None) -> etree.XMLSchema:
+    """A schema with all it loads, from local files only. WrongUse when it cannot be loaded or does not compile.
+
+    change: may alter the root of each file after it was read, in memory.
+    """
+    return _driver([path], change)
 
 
 def compile_with_head(layout: Layout) -> etree.XMLSchema:
@@ -350,8 +358,8 @@ def compile_with_head(layout: Layout) -> etree.XMLSchema:
     return _driver([HEAD, layout.xsd])
 
 
-def _driver(paths: list[Path]) -> etree.XMLSchema:
-    bundle = _Bundle()
+def _driver(paths: list[Path], change: Change | None = None) -> etree.XMLSchema:
+    bundle = _Bundle(change)
     root = etree.Element(f"{XSD}schema")
     for path in paths:
         name = bundle.add(path)
@@ -597,6 +605,13 @@ def located_faults(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[tu
             yield _fault(entry, entry.line or None), entry.path or ""
 
 
+def sound_below(schema: etree.XMLSchema, tree: etree._Element, line: int) -> bool:
+    """Whether a tree has no fault below a line."""
+    if schema.validate(tree):
+        return True
+    return all(0 < entry.line <= line for entry in list(schema.error_log))  # type: ignore[call-overload]  # as above
+
+
 def element_at(tree: etree._Element, path: str) -> etree._Element | None:
     """The element of a fault; None where its path uses a prefix that the root does not declare."""
     spaces = {prefix: uri for prefix, uri in tree.nsmap.items() if prefix}
@@ -604,7 +619,8 @@ def element_at(tree: etree._Element, path: str) -> etree._Element | None:
         found = tree.xpath(path, namespaces=spaces) if path else []
     except etree.XPathError:
         return None
-    return cast("Any", next(iter(found), None) if isinstance(found, list) else None)
+    element: etree._Element | None = cast("Any", next(iter(found), None) if isinstance(found, list) else None)
+    return element
 
 
 def source_line(element: etree._Element) -> int:

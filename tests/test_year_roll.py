@@ -19,7 +19,8 @@ from pipelines.schemas_home import registry_of
 from schemas import layouts
 from schemas.registry import Registry
 from schemas.xsd import XSD, compile_with_head, local_files, parser, validate_stream
-from transforms.sample import Window, generate, profile_of
+from transforms.sample import generate, profile_of
+from transforms.sample_visits import Window
 
 NEW, YEAR = "59.0.1", 2025
 # The newest of ours, so that the year before the new one is what the register compares with.
@@ -79,7 +80,7 @@ def _changed(root: etree._Element) -> None:
     for element in root.iter():
         for name in ("name", "ref", "xpath"):
             if name in element.attrib:
-                element.set(name, re.sub(r"\bTilstand\b", "Diagnose", element.attrib[name]))
+                element.set(name, re.sub(r"\bTilstand\b", "Diagnose", str(element.attrib[name])))
 
 
 def write_extract(folder: Path) -> Path:

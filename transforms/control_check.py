@@ -22,9 +22,11 @@ from lxml import etree
 from schemas.codelists import CodeList, code_list
 from schemas.controls import Control, Controls
 from schemas.layout import Layout
-from schemas.xsd import faulty_elements, schema_of
+from schemas.xsd import XSD, faulty_elements, schema_of
+from transforms.key_check import ONE_WAY
 
 _YEAR: Final = re.compile(r"(19|20)\d\d(?=-)")
+_SPECIAL: Final = re.compile(r"[.\\?*+{}()\[\]|^-]")
 # An enumeration without a value would let everything through.
 _NO_CODE: Final = "(none)"
 
@@ -119,12 +121,16 @@ class Sieve:
         inside = _classes_of_patients(layout)
         wanted = [control for control in controls.values() if control.cls in inside]
         names = {node.name for node in layout.nodes}
-        self._schema = schema_of(_sieve_schema(layout.namespace, names, wanted, period).encode())
+        self._patterns = schema_of(_sieve_schema(layout.namespace, names, wanted, period).encode())
         self._dated = [etree.XPath(path, namespaces={"n": layout.namespace}) for path in _dated(wanted, period)]
 
     def suspects(self, tree: etree._Element) -> list[etree._Element]:
         """Elements to judge, in no order, each once."""
-        found = dict.fromkeys(faulty_elements(self._schema, tree))
+        return list(dict.fromkeys((*faulty_elements(self._patterns, tree), *self.dated(tree))))
+
+    def dated(self, tree: etree._Element) -> list[etree._Element]:
+        """Those whose dates are unusual, or are compared."""
+        found: dict[etree._Element, None] = {}
         for path in self._dated:
             found |= dict.fromkeys(cast("list[Any]", path(tree)))
         return list(found)
@@ -150,6 +156,64 @@ def _sieve_schema(namespace: str, names: set[str], wanted: list[Control], period
         '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" elementFormDefault="qualified" '
         f"targetNamespace={quoteattr(namespace)}>{elements}</xs:schema>"
     )
+
+
+class Narrowing:
+    """The schema of the message with the controls written into its types, and without identity constraints.
+
+    One validation in place of two for all that is in order. It may only be used when ``complete``: every control of
+    a class within patients has found its attribute. numbers: class and attribute of keys that are whole numbers.
+    """
+
+    def __init__(self, layout: Layout, controls: Controls, period: Period, numbers: set[tuple[str, str]]) -> None:
+        inside = _classes_of_patients(layout)
+        self._facets = {key: [ONE_WAY] for key in numbers if key[0] in inside}
+        for key, control in controls.items():
+            if control.cls in inside and (patterns := _patterns(control, period)):
+                self._facets[key] = [*self._facets.get(key, []), *patterns]
+        self._found: set[tuple[str, str]] = set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all facets have been put in."""
+        return self._found == set(self._facets)
+
+    def change(self, root: etree._Element) -> None:
+        """Put the facets into one file of the schema, and take its keys out."""
+        for constraint in list(root.iter(*(XSD + kind for kind in ("unique", "key", "keyref")))):
+            if (declared := constraint.getparent()) is not None:
+                declared.remove(constraint)
+        for element in root.iter(f"{XSD}element"):
+            for attribute in element.iterfind(f"{XSD}complexType/{XSD}attribute[@name]"):
+                key = (element.get("name", ""), attribute.get("name", ""))
+                if key in self._facets and _narrow(attribute, self._facets[key]):
+                    self._found.add(key)
+
+
+def _patterns(control: Control, period: Period) -> list[str]:
+    codes = _always_valid(control, period)
+    either = "|".join(_SPECIAL.sub(r"\\\g<0>", code) for code in codes)
+    return [one for one in (either, control.pattern, ".+" if control.mandatory else "") if one]
+
+
+def _narrow(attribute: etree._Element, patterns: list[str]) -> bool:
+    """Restrict the type of a declaration once for each pattern; False where it has none to restrict."""
+    base, inner = attribute.attrib.pop("type", ""), attribute.find(f"{XSD}simpleType")
+    if not base and inner is None:
+        return False
+    for pattern in patterns:
+        simple = etree.Element(f"{XSD}simpleType")
+        restriction = etree.SubElement(simple, f"{XSD}restriction")
+        if base:
+            restriction.set("base", base)
+            base = ""
+        elif inner is not None:
+            restriction.append(inner)
+        etree.SubElement(restriction, f"{XSD}pattern", value=pattern)
+        inner = simple
+    if inner is not None:
+        attribute.append(inner)
+    return True
 
 
 def _element(name: str, controls: list[Control], period: Period) -> str:
@@ -190,21 +254,23 @@ def _dated(wanted: list[Control], period: Period) -> Iterator[str]:
     for control in wanted:
         here = f"//n:{control.cls}[@{control.attribute}]"
         if control.code_list and control.held and _limited(code_list(control.code_list)):
-            yield from _outside(here, control.code_date, first, last)
+            yield from _outside(control, first, last)
         if control.low or control.high:
             yield here
 
 
-def _outside(here: str, place: str, first: int, last: int) -> Iterator[str]:
-    where, _, attribute = place.partition("/@")
-    if where == "Melding":
-        return
-    date = {".": f"@{attribute}", "..": f"../@{attribute}"}.get(where) or _ancestor(where, attribute)
-    yield f"{here}[not(number(substring({date},1,4)) >= {first} and number(substring({date},1,4)) <= {last})]"
-
-
-def _ancestor(where: str, attribute: str) -> str:
-    return f"ancestor::n:{where.removeprefix('ancestor::')}[1]/@{attribute}"
+def _outside(control: Control, first: int, last: int) -> Iterator[str]:
+    where, _, attribute = control.code_date.partition("/@")
+    usual = " or ".join(f"starts-with(@{attribute},'{year}-')" for year in range(last, first - 1, -1))
+    unusual = f"[not({usual or 'false()'})]"
+    own = f"n:{control.cls}[@{control.attribute}]"
+    if where == ".":
+        yield f"//{own}{unusual}"
+    elif where == "..":
+        yield f"//*{unusual}/{own}"
+    elif where != "Melding":
+        # Looked for from above: there are fewer above.
+        yield f"//n:{where.removeprefix('ancestor::')}{unusual}//{own}"
 
 
 def _limited(held: CodeList) -> bool:

@@ -30,19 +30,16 @@ from schemas.xsd import (
     element_at,
     fragment,
     located_faults,
+    sound_below,
     source_line,
 )
-from transforms.control_check import Period, Sieve, classes_above, judge
-from transforms.message_chunks import Chunk, Frame, chain_of
+from transforms.control_check import Narrowing, Period, Sieve, classes_above, judge
+from transforms.key_check import TEXT, KeySieve, kind_of, paths_of
+from transforms.message_chunks import SHELL_LINE, Chunk, Frame, chain_of
 
 TWICE: Final = "SCHEMAV_CVC_IDC"
 # Attributes that say which record is meant, and mean a person; the first that an element has is told.
 RECORD_KEYS: Final = ("pasientNr", "pid", "barn_ungdomNr", "brukerNr", "episodeID", "henvisningsperiodeID")
-_WHOLE_NUMBERS: Final = {
-    "integer", "nonNegativeInteger", "positiveInteger", "nonPositiveInteger", "negativeInteger", "long", "int", "short",
-    "byte", "unsignedLong", "unsignedInt", "unsignedShort", "unsignedByte",
-}  # fmt: skip
-_COLLAPSED: Final = {"token", "NMTOKEN", "Name", "NCName", "ID", "IDREF", "language", "anyURI"}
 
 
 class Group(NamedTuple):
@@ -143,15 +140,12 @@ def spanning(layout: Layout) -> tuple[Spanning, ...] | None:
     for one in found:
         if one.scope not in chain[:-1]:
             continue
-        if ".//" in one.selector or "*" in one.selector or (one.kind == "keyref" and one.refer in names):
+        paths, kinds = paths_of(one), tuple(kind_of(layout, one, name) or "" for name in one.fields)
+        if paths is None or "" in kinds or (one.kind == "keyref" and one.refer in names):
             return None
-        if one.kind != "keyref" and one.name in names:
-            kinds = [_kind(layout, one, name) for name in one.fields]
-            if None in kinds:
-                return None
+        if one.name in names:
             scope = chain[: chain.index(one.scope) + 1]
-            bare = tuple(name.removeprefix("@") for name in one.fields)
-            made.append(Spanning(one.name, scope, tuple(one.selector.split("|")), bare, tuple(k or "" for k in kinds)))
+            made.append(Spanning(one.name, scope, paths, tuple(f.removeprefix("@") for f in one.fields), kinds))
     return tuple(made)
 
 
@@ -162,48 +156,56 @@ def _crosses(one: Constraint, chain: tuple[str, ...]) -> bool:
     return any(path.removeprefix("./").split("/")[0] == below for path in one.selector.split("|"))
 
 
-def _kind(layout: Layout, one: Constraint, name: str) -> str | None:
-    """How values of a field are told equal: text, collapsed, number; None when not known."""
-    classes = {path.split("/")[-1] for path in one.selector.split("|")}
-    types = {a.type for node in layout.nodes if node.name in classes for a in node.attributes if f"@{a.name}" == name}
-    if types <= {"string"}:
-        return "text" if types else None
-    if types <= _COLLAPSED:
-        return "collapsed"
-    return "number" if types <= _WHOLE_NUMBERS else None
-
-
 class Judge:
     """Judges pieces of one message. Schemas are compiled when first needed."""
 
     def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+        self.wanted = wanted
         self._twice = {f"the key occurs twice ({one.name})" for one in wanted.spanning}
         self._period = Period(wanted.melding)
         self._above = classes_above(wanted.layout)
 
     @cached_property
     def _schema(self) -> etree.XMLSchema:
-        return compile_schema(self._wanted.layout.xsd)
+        return compile_schema(self.wanted.layout.xsd)
 
     @cached_property
     def _with_head(self) -> etree.XMLSchema:
-        return compile_with_head(self._wanted.layout)
+        return compile_with_head(self.wanted.layout)
+
+    @cached_property
+    def _narrowed(self) -> etree.XMLSchema | None:
+        """The schema without its keys and with the controls in it; what it lets pass has no fault but of keys."""
+        narrowing = Narrowing(self.wanted.layout, self._controls, self._period, self._key_sieve.numbers)
+        schema = compile_schema(self.wanted.layout.xsd, narrowing.change) if self._key_sieve.supported else None
+        return schema if narrowing.complete else None
+
+    @cached_property
+    def _key_sieve(self) -> KeySieve:
+        names = [one.name for one in self.wanted.spanning]
+        return KeySieve(self.wanted.layout, constraints(self.wanted.layout.xsd), names)
+
+    def _is_sound(self, tree: etree._Element) -> bool:
+        """Whether a chunk has no fault at all, found out the fast way; False says nothing."""
+        narrowed = self._narrowed
+        return narrowed is not None and sound_below(narrowed, tree, SHELL_LINE) and self._key_sieve.sound(tree)
 
     @cached_property
     def _controls(self) -> Controls:
-        return controls_for(self._wanted.layout) if self._wanted.controls else {}
+        return controls_for(self.wanted.layout) if self.wanted.controls else {}
 
     @cached_property
     def _sieve(self) -> Sieve:
-        return Sieve(self._wanted.layout, self._controls, self._period)
+        return Sieve(self.wanted.layout, self._controls, self._period)
 
     def chunk(self, chunk: Chunk) -> Judged | None:
         """One chunk; None when it is not well formed on its own."""
         tree = fragment(chunk.document)
         if tree is None:
             return None
-        return self._judged(tree, self._schema, lambda line: line - 2 + chunk.line if line > 1 else None, 0)
+        return self._judged(
+            tree, self._schema, lambda line: chunk.line + line - SHELL_LINE - 1 if line > SHELL_LINE else None, 0
+        )
 
     def frame(self, frame: Frame, *, in_head: bool) -> Judged | None:
         """What stands around the chunks, with the first of them; None when it is not well formed."""
@@ -217,8 +219,9 @@ class Judge:
     def _judged(
         self, tree: etree._Element, schema: etree.XMLSchema, line_of: Callable[[int], int | None], first: int
     ) -> Judged:
-        judged = Judged(Findings(self._wanted.most))
-        for fault, path in located_faults(schema, tree):
+        judged = Judged(Findings(self.wanted.most))
+        sound = first == 0 and self._is_sound(tree)
+        for fault, path in () if sound else located_faults(schema, tree):
             line = line_of(fault.line or 0)
             if line is not None and not (fault.rule == TWICE and fault.text in self._twice):
                 judged.findings.add(group_of(fault), partial(self._place, tree, path, line))
@@ -226,11 +229,13 @@ class Judge:
         if melding is not None:
             judged.keys = list(self._keys(melding, line_of, first))
             if self._controls:
-                self._control(tree, melding, line_of, judged.findings)
+                suspects = self._sieve.dated(tree) if sound else self._sieve.suspects(tree)
+                above = melding.iter(*(self._tag(name) for name in self._above))
+                self._control((*above, *suspects), line_of, judged.findings)
         return judged
 
     def _tag(self, name: str) -> str:
-        return f"{{{self._wanted.layout.namespace}}}{name}" if self._wanted.layout.namespace else name
+        return f"{{{self.wanted.layout.namespace}}}{name}" if self.wanted.layout.namespace else name
 
     def _place(self, tree: etree._Element, path: str, line: int | None) -> Place:
         return self._place_of(element_at(tree, path), line)
@@ -248,18 +253,18 @@ class Judge:
         return ", ".join(dict.fromkeys(reversed(told)))
 
     def _told(self, value: str) -> str:
-        return value if self._wanted.show_keys else f"~{pseudonym([value], self._wanted.secret).hex()}"
+        return value if self.wanted.show_keys else f"~{pseudonym([value], self.wanted.secret).hex()}"
 
     def _keys(self, melding: etree._Element, line_of: Callable[[int], int | None], first: int) -> Iterator[Keys]:
         """Spanning keys by constraint and scope; scope 0 is the one that the chunk before left open."""
-        for number, one in enumerate(self._wanted.spanning):
+        for number, one in enumerate(self.wanted.spanning):
             for scope, element in enumerate(self._below(melding, one.scope[1:]), first):
                 keys = Keys(number, scope, array("Q"), array("Q"))
                 for found in (found for path in one.paths for found in self._below(element, path.split("/"))):
                     line, values = line_of(source_line(found)), [found.get(name) for name in one.fields]
                     if line is not None and None not in values:
                         told = [_same(value or "", kind) for value, kind in zip(values, one.kinds, strict=True)]
-                        keys.hashes.frombytes(pseudonym(told, self._wanted.secret))
+                        keys.hashes.frombytes(pseudonym(told, self.wanted.secret))
                         keys.lines.append(line)
                 yield keys
 
@@ -268,14 +273,9 @@ class Judge:
         return element.findall(path) if path else [element]
 
     def _control(
-        self,
-        tree: etree._Element,
-        melding: etree._Element,
-        line_of: Callable[[int], int | None],
-        findings: Findings,
+        self, elements: Iterable[etree._Element], line_of: Callable[[int], int | None], findings: Findings
     ) -> None:
-        above = melding.iter(*(self._tag(name) for name in self._above))
-        for element in (*above, *self._sieve.suspects(tree)):
+        for element in elements:
             line = line_of(source_line(element))
             if line is None:
                 continue
@@ -287,13 +287,12 @@ class Judge:
 
 def _same(value: str, kind: str) -> str:
     """One form for all that XML Schema holds to be the same value."""
-    if kind == "text":
+    if kind == TEXT:
         return value
-    collapsed = " ".join(value.split())
     try:
-        return str(int(collapsed)) if kind == "number" else collapsed
+        return str(int(value))
     except ValueError:
-        return collapsed
+        return value
 
 
 def group_of(fault: SchemaFault) -> Group:

@@ -28,8 +28,9 @@ from schemas.xsd import Walked, fragment, open_tags, walk
 
 MSGHEAD: Final = "{http://www.kith.no/xmlstds/msghead/2006-05-24}"
 CHUNK: Final = 262_144
+SHELL_LINE: Final = 1
 LARGEST: Final = 4_194_304
-_CUT: Final = b"<?cut?>"
+_CUT: Final = etree.tostring(etree.PI("cut"))
 _LEVELS: Final = 3  # Melding, holder, patient
 
 
@@ -78,7 +79,7 @@ class Cutter:
         self.in_head = False
         self.melding: dict[str, str] = {}
         self.bytes = 0
-        self._rest = b""
+        self._rest = self._first = b""
         self._ended = False
         self._line = 1
 
@@ -109,10 +110,16 @@ class Cutter:
             yield Chunk(self._shell, data, self._line)
             self._forward(data)
 
-    def frame(self) -> Frame:
-        """What is around the chunks; to be called after them."""
+    @property
+    def begun(self) -> bool:
+        """Whether a run of patients was found."""
+        return bool(self._first)
+
+    def frame(self, *, ended: bool = True) -> Frame:
+        """What is around the chunks; to be called after them. Without an end, tags are closed where the first ends."""
         before = self._head + self._first
-        return Frame(before + b"\n" + self._rest, 1 + before.count(b"\n"), self._line)
+        tail = self._rest if ended else _closing(self._names)
+        return Frame(before + b"\n" + tail, 1 + before.count(b"\n"), self._line)
 
     def _fill(self, size: int) -> None:
         parts, have = [self._rest], len(self._rest)
@@ -181,8 +188,7 @@ class Cutter:
     # Shells
 
     def _shell_of_head(self) -> None:
-        closing = b"".join(b"</" + name + b">" for name in reversed(self._names))
-        tree = fragment(self._head + closing)
+        tree = fragment(self._head + _closing(self._names))
         if tree is None:
             raise Whole("the head is not well formed")
         node, melding = tree, tree
@@ -220,6 +226,10 @@ def chain_of(layout: Layout) -> tuple[str, ...]:
         names.append(node.name)
         node_id = node.parent
     return tuple(reversed(names))
+
+
+def _closing(names: list[bytes]) -> bytes:
+    return b"".join(b"</" + name + b">" for name in reversed(names))
 
 
 def _parent(element: etree._Element) -> etree._Element:

@@ -13,7 +13,6 @@ import polars as pl
 from assets.lake import current, growing, message_path, read
 from assets.ports import Run
 from schemas.errors import DataRefused
-from schemas.layouts import load_layout
 from schemas.records import Findings, MessageRows, MessageSet, Staged
 from schemas.rulebook import CONSEQUENCES, rulebook
 from transforms.findings import SCHEMA, find
@@ -44,7 +43,7 @@ def findings(run: Run) -> Findings:
 
 def _batch(run: Run, module: MessageRows, first: int, last: int) -> pl.DataFrame:
     use = module.schema_use
-    layout = load_layout(use.module, use.version)
+    layout = run.registry.as_recorded(use)
     tables = {node: read(message_path(run, use.module, node), first, last) for node in module.rows}
     return find(rulebook(), layout, run.period, tables)
 
@@ -54,7 +53,7 @@ def insist_same_patients(run: Run, made: MessageSet) -> None:
     holders = {}
     for module in made.modules:
         use = module.schema_use
-        path = message_path(run, use.module, load_layout(use.module, use.version).patient)
+        path = message_path(run, use.module, run.registry.as_recorded(use).patient)
         holders[use.module] = pl.read_parquet(path, columns=["_patient"])["_patient"]
     if "ide" not in holders:
         return

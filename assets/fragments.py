@@ -12,7 +12,6 @@ import polars as pl
 
 from assets.lake import IDENTITY_MODULES, current, message_path, read
 from assets.ports import Run
-from schemas.layouts import load_layout
 from schemas.records import Batch, Fragments, FragmentSet, MessageRows, MessageSet, Staged
 from transforms.class_tables import nodes_of_patients
 from transforms.render import render_patients
@@ -29,7 +28,7 @@ def fragments(run: Run) -> FragmentSet:
 
 def _module(run: Run, module: MessageRows, staged: Staged) -> Fragments:
     use = module.schema_use
-    layout = load_layout(use.module, use.version)
+    layout = run.registry.as_recorded(use)
     folder = run.store.fragments(use.module, run.key, identity=use.module in IDENTITY_MODULES)
     nodes = [node.id for node in nodes_of_patients(layout) if node.id in module.rows]
     batches = []

@@ -12,12 +12,12 @@ import polars as pl
 
 from assets.lake import IDENTITY_MODULES, current, growing, read
 from assets.ports import Run
-from schemas.contract import Contract, load_contract
+from schemas.contract import Contract
 from schemas.errors import DataRefused
 from schemas.layout import Layout
-from schemas.layouts import load_layout, version_of
 from schemas.records import MessageRows, MessageSet, SchemaUse, Scoped, Snapshot, Staged
 from transforms.class_tables import build, nodes_of_patients, with_content
+from transforms.coverage import gaps
 from transforms.scope import as_of, in_scope
 from transforms.shell import shell_tables
 
@@ -27,13 +27,30 @@ def messages(run: Run) -> MessageSet:
     snapshot = run.store.load("snapshot", run.key, Snapshot)
     staged = current(run, "staging", Staged)
     scoped = current(run, "scope", Scoped)
-    contract = load_contract(snapshot.contract)
-    version = version_of(run.period.year).version
-    made = [_module(run, contract, load_layout(module, version), snapshot, staged) for module in run.modules]
+    contract = run.registry.contract(snapshot.contract)
+    version = run.registry.version_of(run.period.year).version
+    layouts = [run.registry.layout(module, version) for module in run.modules]
+    for layout in layouts:
+        _insist_fed(run, contract, layout)
+    made = [_module(run, contract, layout, snapshot, staged) for layout in layouts]
     record = MessageSet(modules=tuple(rows for rows in made if rows.patients))
     _insist_complete(contract, scoped, record)
     run.store.save("messages", run.key, record)
     return record
+
+
+def _insist_fed(run: Run, contract: Contract, layout: Layout) -> None:
+    """Before anything is rendered: all that the layout demands has a column or a value of the unit."""
+    # Our own schemas are written together with the mapping; only one from outside can leave a class behind.
+    before = run.registry.before(layout.module, layout.version) if layout.official else None
+    found = gaps(contract, layout, before)
+    if found:
+        raise DataRefused(
+            f"{layout.module} {layout.version}: nothing feeds {', '.join(gap.place for gap in found)}",
+            where="; ".join(f"{layout.xsd.name}, {gap.kind} {gap.place}: {gap.why}" for gap in found),
+            rule=f"{'official' if layout.official else 'our'} schema, sha256 {layout.sha256[:12]}",
+            fix="map a column or a class in schemas/extract/v1, or in NPR_HOME/contract/v1; see docs/schemas.md",
+        )
 
 
 def _module(run: Run, contract: Contract, layout: Layout, snapshot: Snapshot, staged: Staged) -> MessageRows:

@@ -20,6 +20,7 @@ from schemas.config import Config, Unit
 from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, Submission
+from schemas.registry import Registry
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -78,11 +79,12 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one run may override."""
+    """What one run may override. modules: empty = what the period asks for."""
 
     extract: Path | None = None
     source: str | None = None
     limit_bytes: int | None = None
+    modules: tuple[str, ...] = ()
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -106,6 +108,7 @@ class Run:
     channel: Callable[[], Channel]
     pipeline: str
     progress: Callable[[str, int, int], None] = field(default=_silent)
+    registry: Registry = field(default_factory=Registry)
 
 
 class Workbench(Protocol):

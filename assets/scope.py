@@ -11,7 +11,6 @@ import polars as pl
 
 from assets.lake import current, growing, staged_batch
 from assets.ports import Run
-from schemas.contract import load_contract
 from schemas.errors import DataRefused
 from schemas.records import Scoped, Snapshot, Staged
 from transforms.scope import SCHEMA, decide
@@ -21,7 +20,7 @@ def scope(run: Run) -> Scoped:
     """Write one decision table per contract table; refuse a period without any activity."""
     snapshot = run.store.load("snapshot", run.key, Snapshot)
     staged = current(run, "staging", Staged)
-    contract = load_contract(snapshot.contract)
+    contract = run.registry.contract(snapshot.contract)
     kept: Counter[str] = Counter(dict.fromkeys(contract.tables, 0))
     left: dict[str, Counter[str]] = {name: Counter() for name in contract.tables}
     with growing(run, "scope") as tables:

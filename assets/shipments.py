@@ -21,9 +21,10 @@ from assets.accounts import accounts
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import Run
 from assets.rendered import Rendered
+from assets.rulings import rulings, schema_rule, sending_day
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse
-from schemas.layouts import load_layout, message_type
+from schemas.layouts import message_type
 from schemas.receivers import Receiver, default_limit, nhn_ceiling
 from schemas.records import (
     Findings,
@@ -145,7 +146,7 @@ class _Bench:
 
     def module(self, module: MessageRows) -> _Done:
         """All parts of one module, and the message as a whole."""
-        layout = load_layout(module.schema_use.module, module.schema_use.version)
+        layout = self.run.registry.as_recorded(module.schema_use)
         work = _Work(self, layout)
         whole = hashlib.sha256()
         body_bytes = 0
@@ -321,7 +322,7 @@ class _Work:
             raise DataRefused(
                 f"{self.layout.module} part {number + 1} does not validate: {len(faults)} faults",
                 where="\n         ".join(lines),
-                rule=f"MSG-15: schema {self.layout.version}, {'official' if self.layout.official else 'ours'}",
+                rule=schema_rule(self.layout, sending_day(self.bench.created)),
                 fix="nothing was published; the mapping or the data break the model",
             )
         return len(faults)
@@ -361,6 +362,8 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
     found = current(run, "findings", Findings)
     shipping = run.config.shipping
     agreement = shipping.split_agreement
+    messages = tuple(one.message for one in done)
+    parts = tuple(part for one in done for part in one.shipments)
     return Manifest(
         key=run.key,
         submission=submission.number,
@@ -372,14 +375,21 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
         schemas=tuple(module.schema_use for module in made.modules),
         codes_sha256=codes_digest(),
         findings=found.by_consequence,
-        messages=tuple(one.message for one in done),
-        shipments=tuple(part for one in done for part in one.shipments),
+        messages=messages,
+        shipments=parts,
         limit_certainty=limit.certainty,
         split={
             "allowed": str(shipping.split).lower(),
             "certainty": "C: how parts combine at the register is documented nowhere",
             "agreement": agreement.reference if agreement else "",
         },
+        rulings=rulings(
+            messages,
+            parts,
+            found,
+            run.registry.version_of(run.period.year).version,
+            sending_day(submission.created_at),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ import polars as pl
 from assets import sources
 from assets.delivery import read_extract_file
 from assets.ports import Run
-from schemas.contract import Table, load_contract
+from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
 from schemas.records import FileRecord, Snapshot, digest
@@ -39,11 +39,11 @@ def take(run: Run) -> Snapshot:
     _gate(run, delivered, folder)
     hashes = {name: _sha256(_existing(folder, name, file)) for name, file in delivered.files.items()}
     _insist_hashes(delivered, hashes)
-    contract = load_contract(delivered.contract)
+    contract = run.registry.contract(delivered.contract)
     identity = {
         "files": hashes,
         "extract": delivered.model_dump(mode="json"),
-        "contract": contract.version,
+        "contract": contract.identity,
         "source": source.digest if source else "",
     }
     snapshot_id = digest(identity)[:20]
@@ -126,13 +126,14 @@ def _freeze(
     source: sources.Source | None,
 ) -> None:
     store, unit = run.store, run.key.unit
+    contract = run.registry.contract(delivered.contract)
     open_place = store.snapshot(unit, snapshot_id)
     kept_apart = store.snapshot(unit, snapshot_id, identity=True)
     with store.writing_folder(open_place) as plain, store.writing_folder(kept_apart) as private:
         if source:
-            files = source.map(folder, delivered, plain, private, hashes)
+            files = source.map(folder, delivered, plain, private, hashes, contract)
         else:
-            files = _contract_files(folder, delivered, plain, private, hashes)
+            files = _contract_files(contract, folder, delivered, plain, private, hashes)
         record = Snapshot(
             id=snapshot_id,
             unit=unit,
@@ -148,9 +149,13 @@ def _freeze(
 
 
 def _contract_files(
-    folder: Path, delivered: ExtractFile, plain: Path, private: Path, hashes: dict[str, str]
+    contract: Contract,
+    folder: Path,
+    delivered: ExtractFile,
+    plain: Path,
+    private: Path,
+    hashes: dict[str, str],
 ) -> tuple[FileRecord, ...]:
-    contract = load_contract(delivered.contract)
     if unknown := sorted(set(delivered.files) - set(contract.tables)):
         raise WrongUse(
             f"extract.toml names tables the contract does not have: {', '.join(unknown)}",

@@ -78,15 +78,22 @@ class Source:
         return {**self.settings.get("extract", {}), "files": found}
 
     def map(
-        self, folder: Path, delivered: ExtractFile, plain: Path, private: Path, hashes: Mapping[str, str]
+        self,
+        folder: Path,
+        delivered: ExtractFile,
+        plain: Path,
+        private: Path,
+        hashes: Mapping[str, str],
+        contract: Contract | None = None,
     ) -> tuple[FileRecord, ...]:
         """Run all queries; write one Parquet file per contract table; count what went in and came out.
 
         plain, private: folders to write to; identity tables go to ``private``. hashes: raw file -> SHA-256.
+        contract: with a mapping laid over it; the packaged one when not given.
         WrongUse: a query is missing, is no single SELECT, or yields other columns than the contract's. DataRefused: a
         raw file cannot be read or is not as counted, or a query fails; the message holds no value of a row.
         """
-        contract = load_contract(delivered.contract)
+        contract = contract or load_contract(delivered.contract)
         told = (folder / "extract.toml").is_file()
         with duckdb.connect(":memory:") as db:
             db.execute(SESSION)

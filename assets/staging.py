@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from assets.ports import Run
-from schemas.contract import Contract, Table, load_contract
+from schemas.contract import Contract, Table
 from schemas.extract_file import Accepted
 from schemas.models import dtypes
 from schemas.period import Period
@@ -30,7 +30,7 @@ ROW_GROUP = 20_000
 def stage(run: Run) -> Staged:
     """Type and check every row; write staging tables and quarantine; stop when a fault is not accepted."""
     snapshot = run.store.load("snapshot", run.key, Snapshot)
-    contract = load_contract(snapshot.contract)
+    contract = run.registry.contract(snapshot.contract)
     years = code_years(run.period, snapshot)
     with ExitStack() as stack:
         rooms = {identity: stack.enter_context(run.store.scratch(identity=identity)) for identity in (False, True)}

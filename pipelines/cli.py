@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
+from pipelines import schema_cli, validate_cli
 from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def _settings(context: click.Context, **overrides: Any) -> Settings:  # noqa: AN
     return load_settings(**{**context.obj, **{name: value for name, value in overrides.items() if value}})
 
 
-def command(name: str) -> Callable[[Callable[P, Any]], click.Command]:
-    """A command that returns (record, text): the record is printed with --json, the text otherwise."""
+def command(name: str, group: click.Group | None = None) -> Callable[[Callable[P, Any]], click.Command]:
+    """A command of ``npr`` or a group in it. The body returns (record, text): the record is printed with --json."""
 
     def decorate(body: Callable[P, Any]) -> click.Command:
         @wraps(body)
@@ -63,7 +64,7 @@ def command(name: str) -> Callable[[Callable[P, Any]], click.Command]:
         option = click.option(
             "--json", "as_json", is_flag=True, help="print one JSON value on stdout, all else on stderr"
         )
-        return cli.command(name)(option(inner))
+        return (group or cli).command(name)(option(inner))
 
     return decorate
 
@@ -110,6 +111,7 @@ def _refusal(error: BaseException) -> NprError | None:
 @click.option("--unit", help="reporting unit of npr.toml [default: all]")
 @click.option("--extract", type=click.Path(path_type=Path), help="folder of the extract [default: as in npr.toml]")
 @click.option("--source", help="mapping of a foreign extract, a folder of sql/sources")
+@click.option("--module", "modules", multiple=True, help="message to make, repeatable [default: what PERIOD asks for]")
 @click.option("--limit-bytes", type=click.IntRange(min=1), help="largest packed shipment in bytes")
 @click.option("--profile", type=click.Choice(["rehearsal", "validation", "production"]), help="overrides npr.toml")
 @click.option("--config", type=click.Path(path_type=Path), help="npr.toml to use")
@@ -120,6 +122,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     unit: str | None,
     extract: Path | None,
     source: str | None,
+    modules: tuple[str, ...],
     limit_bytes: int | None,
     profile: str | None,
     config: Path | None,
@@ -131,15 +134,17 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 
     settings = _settings(context, profile=profile, config=config)
     key = Period.parse(period).key
-    units = units_of(settings, Period.parse(key), unit, extract)
+    units = units_of(settings, Period.parse(key), unit, extract, modules)
     from assets.ports import Options  # noqa: PLC0415
-    from pipelines.runner import run_partition  # noqa: PLC0415
+    from pipelines.runner import rulings_of, run_partition  # noqa: PLC0415
 
     results = []
+    options = Options(extract, source, limit_bytes, modules)
     for name in units:
         with show.progress(f"{key} {name}") as progress:
-            results.append(run_partition(settings, key, name, Options(extract, source, limit_bytes), progress))
-    return results[0] if len(results) == 1 else results, show.report(results, settings)
+            results.append(run_partition(settings, key, name, options, progress))
+    rulings = [rulings_of(settings, key, name) for name in units]
+    return results[0] if len(results) == 1 else results, show.report(results, rulings, settings)
 
 
 @command("trace")
@@ -197,6 +202,10 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
     program = str(Path(sys.executable).parent / "dagster")
     os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
+
+
+schema_cli.register(cli, command)
+validate_cli.register(cli, _exit_codes)
 
 
 if __name__ == "__main__":

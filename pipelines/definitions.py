@@ -22,6 +22,7 @@ OPTIONS = {
     "extract": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="folder of the extract"),
     "source": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="source mapping"),
     "limit_bytes": dg.Field(dg.Noneable(int), default_value=None, is_required=False, description="packed limit, bytes"),
+    "modules": dg.Field([str], default_value=[], is_required=False, description="modules [what the period asks for]"),
 }
 
 
@@ -36,7 +37,8 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
     def workbench(context: dg.InitResourceContext) -> DiskWorkbench:
         given = context.resource_config
         extract = Path(given["extract"]) if given["extract"] else None
-        return DiskWorkbench(settings, Options(extract, given["source"], given["limit_bytes"]), progress)
+        options = Options(extract, given["source"], given["limit_bytes"], tuple(given["modules"]))
+        return DiskWorkbench(settings, options, progress)
 
     keys = partitions(settings.config.units)
     multiprocess = settings.config.executor == "multiprocess"

@@ -1,6 +1,6 @@
-"""Generated documentation: written by ``make docs``, checked by ``make check``.
+"""Generated files, that is pages and the XSDs of the model: written by ``make docs``, checked by ``make check``.
 
-Belongs here: which pages are made from what, and comparing them. Does not belong here: their text.
+Belongs here: which files are made from what, and comparing them. Does not belong here: their text.
 """
 
 from __future__ import annotations
@@ -10,25 +10,48 @@ from pathlib import Path
 import click
 
 from schemas.contract import load_contract
+from schemas.layouts import FOLDER
+from schemas.model import Model, load_model
 from transforms.contract_page import contract_page
+from transforms.messages_page import messages_page
+from transforms.xsd_text import message_xsd, shared_xsd
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def pages() -> dict[Path, str]:
-    """Path -> text of every generated page."""
-    return {DOCS / "extract-contract.md": contract_page(load_contract())}
+def pages() -> dict[Path, bytes]:
+    """Path -> content of every generated file."""
+    model = load_model()
+    texts = {
+        DOCS / "extract-contract.md": contract_page(load_contract()),
+        DOCS / "messages.md": messages_page(model),
+    }
+    return {path: text.encode() for path, text in texts.items()} | schema_files(model)
+
+
+def schema_files(model: Model) -> dict[Path, bytes]:
+    """Path -> content of every XSD made from the model, in the encoding that its first line names."""
+    return {
+        FOLDER / version.name / f"{name}.xsd": text.encode(version.encoding)
+        for version in model.versions
+        for name, text in [
+            ("NPR", shared_xsd(version, model.shared_types(version.name))),
+            *((module, message_xsd(model.message(module, version.name))) for module in version.held),
+        ]
+    }
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="change nothing; exit 1 when a page is not current")
+@click.option("--check", is_flag=True, help="change nothing; exit 1 when a file is not current")
 def main(*, check: bool) -> None:
-    """Write the generated pages."""
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    """Write the generated files."""
+    stale = {path: data for path, data in pages().items() if not path.exists() or path.read_bytes() != data}
     if check and stale:
-        raise click.ClickException(f"not current, run `make docs`: {', '.join(path.name for path in stale)}")
-    for path in stale:
-        path.write_text(pages()[path], encoding="utf-8")
+        names = ", ".join(f"{path.parent.name}/{path.name}" for path in stale)
+        raise click.ClickException(f"not current, run `make docs`: {names}")
+    for path, data in stale.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from cryptography import x509
 
+from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
-from schemas.layouts import load_layout, version_of
+from schemas.registry import Registry
 
 OK, WARN, WRONG = "ok", "warning", "wrong"
 WARN_DAYS = (60, 30, 7)
@@ -31,7 +32,7 @@ def examine(settings: Settings) -> list[Line]:
         *_certificate(settings),
         *_disk(settings.home),
         *_permissions(settings.home),
-        *_schemas(),
+        *_schemas(registry_of(settings.home)),
     ]
 
 
@@ -102,10 +103,10 @@ def _permissions(home: Path) -> Iterator[Line]:
         yield _line(OK, "permissions", "identity, tmp and keys examined")
 
 
-def _schemas() -> Iterator[Line]:
+def _schemas(registry: Registry) -> Iterator[Line]:
     try:
-        version = version_of(2020).version
-        counts = {module: dict(load_layout(module, version).certainties()) for module in ("ord", "ide", "sbs")}
+        version = registry.version_of(2020).version
+        counts = {module: dict(registry.layout(module, version).certainties()) for module in ("ord", "ide", "sbs")}
     except WrongUse as error:
         yield _line(WRONG, "schemas", error.what, error.fix)
         return

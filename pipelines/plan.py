@@ -5,6 +5,7 @@ Belongs here: the questions a command answers before anything runs. Does not bel
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ from schemas.errors import DataRefused, WrongUse
 from schemas.layouts import tsb_module, version_of
 from schemas.period import Period, period_keys
 from schemas.reporting import REPORT_OF, deadlines, modules_for
+from transforms.scope import CARRIED_BY
+
+EXTRACT_TOML = "extract.toml"
 
 
-def units_of(settings: Settings, period: Period, unit: str | None, extract: Path | None) -> list[str]:
-    """The units to run: the one named, or all that report the period. WrongUse or DataRefused when there is none."""
+def units_of(
+    settings: Settings, period: Period, unit: str | None, extract: Path | None, modules: tuple[str, ...] = ()
+) -> list[str]:
+    """The units to run: the one named, or all that report the period. WrongUse or DataRefused when there is none.
+
+    A message that is made on request only is made of the units that deliver what it carries.
+    """
     units = settings.config.units
     if unit is not None and unit not in units:
         raise WrongUse(f"no unit {unit!r} in {settings.path}", where="--unit", fix=f"units are {', '.join(units)}")
@@ -27,9 +36,24 @@ def units_of(settings: Settings, period: Period, unit: str | None, extract: Path
             "--extract is the delivery of one unit", where="--unit", fix=f"add --unit, one of {', '.join(units)}"
         )
     due = [name for name, one in units.items() if modules_for(period, one.kind, one.isf)]
+    if modules and set(modules) <= set(period.on_request):
+        due = [name for name in due if _delivers(units[name].extract, modules)]
     if not due:
-        raise DataRefused(f"no unit of {settings.path} reports {period.key}", rule="docs/calendar.md")
+        raise DataRefused(
+            f"no unit of {settings.path} reports {' '.join((period.key, *modules))}", rule="docs/calendar.md"
+        )
     return due
+
+
+def _delivers(extract: Path | None, modules: tuple[str, ...]) -> bool:
+    """Whether the unit's extract names a table that one of these messages carries; a foreign extract may always."""
+    try:
+        text = (extract / EXTRACT_TOML).read_text(encoding="utf-8") if extract else ""
+        files = tomllib.loads(text).get("files", {})
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return True  # the run says what is wrong with it
+    wanted = {name for name, carriers in CARRIED_BY.items() if set(carriers) & set(modules)}
+    return not files or bool(wanted & set(files))
 
 
 def calendar_rows(year: int | None) -> list[dict[str, Any]]:

@@ -53,6 +53,12 @@ def run_partition(
     return summary(manifest, str(store.shipments(key, manifest.submission) / "manifest.json"), delivery.files)
 
 
+def rulings_of(settings: Settings, period: str, unit: str) -> list[dict[str, Any]]:
+    """What the registry's dated requirements say of the submission made last."""
+    manifest = DiskStore(settings.home).load("manifest", Key(period=period, unit=unit), Manifest)
+    return [ruling.model_dump(mode="json") for ruling in manifest.rulings]
+
+
 def _execute(
     settings: Settings,
     period: str,
@@ -69,6 +75,7 @@ def _execute(
                     "extract": str(options.extract.resolve()) if options.extract else None,
                     "source": options.source,
                     "limit_bytes": options.limit_bytes,
+                    "modules": list(options.modules),
                 }
             }
         },

@@ -54,10 +54,10 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
     return table
 
 
-def report(results: Sequence[Record], settings: Settings) -> str:
-    """Summary of one or several runs."""
+def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], settings: Settings) -> str:
+    """Summary of one or several runs. rulings: of each run, what the registry's dated requirements say."""
     parts: list[object] = []
-    for result in results:
+    for result, ruled in zip(results, rulings, strict=True):
         rows = [
             (name, *(figures[k] for k in ("in", "reported", "out_of_scope", "quarantined")))
             for name, figures in result["rows"].items()
@@ -84,12 +84,25 @@ def report(results: Sequence[Record], settings: Settings) -> str:
         found = ", ".join(f"{count} {name}" for name, count in result["findings"].items() if count)
         parts.append(f"Outbox:   {_short(result['shipments'][0]['path'].rpartition('/')[0], settings)}")
         parts.append(f"Manifest: {_short(result['manifest'], settings)}")
-        parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)\n")
+        parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)")
+        parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
     parts.append(
         f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
     )
     return _text(*parts)
+
+
+def _requirements(rulings: Sequence[Record]) -> str:
+    """One line, and one more for each requirement that does not hold."""
+    wrong = [f"  {ruling['verdict']}: {ruling['module']}: {ruling['text']}" for ruling in rulings if _is_wrong(ruling)]
+    names = dict.fromkeys(ruling["requirement"] for ruling in rulings)
+    outcome = f"{len(wrong)} do not hold" if wrong else "all hold"
+    return "\n".join([f"Dated requirements ({', '.join(names)}): {outcome}", *wrong])
+
+
+def _is_wrong(ruling: Record) -> bool:
+    return bool(ruling["verdict"] != "pass")
 
 
 def _short(path: str, settings: Settings) -> str:

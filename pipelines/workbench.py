@@ -15,10 +15,10 @@ from cryptography import x509
 from assets.ports import Options, Run
 from pipelines.channels import channel_of
 from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.errors import DataRefused, WrongUse
-from schemas.layouts import tsb_module, version_of
 from schemas.period import Period
 from schemas.receivers import Receiver, receiver
 from schemas.records import Key
@@ -26,6 +26,26 @@ from schemas.reporting import modules_for
 
 PIPELINE = f"npr-pipeline {version('npr-pipeline')}"
 SOURCES = Path(__file__).parent.parent / "sql" / "sources"
+
+
+def asked_of(period: Period, due: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules asked for, each once, in the order of the report. WrongUse for what the period does not have."""
+    there = (*due, *period.on_request)
+    if unknown := [module for module in asked if module not in there]:
+        raise WrongUse(
+            f"{period.key} has no message {', '.join(unknown)[:40]}",
+            where="--module",
+            rule="messages of a period: docs/calendar.md",
+            fix=f"use one or more of: {', '.join(there)}",
+        )
+    if set(asked) == {"ide"}:
+        raise WrongUse(
+            "ide alone says nothing: it holds the patients of the activity",
+            where="--module",
+            rule="IDE-01, IDE-02: ide holds exactly the patients of the activity",
+            fix=f"name the message it goes with as well, one of {', '.join(m for m in there if m != 'ide')}",
+        )
+    return tuple(module for module in there if module in asked)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -42,6 +62,7 @@ class DiskWorkbench:
         self.options = options
         self.store = DiskStore(settings.home)
         self.progress = progress
+        self.registry = registry_of(settings.home)
 
     def open(self, partition_key: str) -> Run:
         """The run of a Dagster partition key ``period|unit``. WrongUse for what does not exist."""
@@ -65,6 +86,7 @@ class DiskWorkbench:
             channel=lambda: channel_of(self.settings.config.profile, self.store),
             pipeline=PIPELINE,
             progress=self.progress,
+            registry=self.registry,
         )
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
@@ -77,8 +99,10 @@ class DiskWorkbench:
                 rule="who reports what: docs/calendar.md",
                 fix="run a period that the unit reports",
             )
-        carrier = self.settings.config.tsb.module or tsb_module(version_of(period.year).version)
-        return tuple(carrier if module == "tsb" else module for module in due)
+        version = self.registry.version_of(period.year).version
+        carrier = self.settings.config.tsb.module or self.registry.tsb_module(version)
+        due = tuple(carrier if module == "tsb" else module for module in due)
+        return asked_of(period, due, self.options.modules) if self.options.modules else due
 
     def _receiver(self) -> tuple[Receiver, x509.Certificate]:
         profile = self.settings.config.profile

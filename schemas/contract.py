@@ -7,9 +7,11 @@ pandera (``schemas.models``), reading a hospital's files, rules about content be
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -101,6 +103,7 @@ class ClassSource:
     order: tuple[str, ...]
     unpivot: Unpivot | None
     skip_if_null: str | None
+    until: str | None = None  # last version that has the class, when the register took it away
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ class Contract:
     version: str
     tables: Mapping[str, Table]
     classes: Mapping[str, ClassSource]
+    overlay: str = ""  # SHA-256 of what was laid over the packaged contract; empty when nothing was
+
+    @property
+    def identity(self) -> str:
+        """Version, and the beginning of the digest of what was laid over it."""
+        return f"{self.version}+{self.overlay[:12]}" if self.overlay else self.version
 
     def __iter__(self) -> Iterator[Table]:
         """Tables in such an order that what a row refers to comes before it."""
@@ -143,11 +152,53 @@ def load_contract(version: str = CURRENT) -> Contract:
     return Contract(version, tables, {node: _class_source(node, spec) for node, spec in classes.items()})
 
 
+@cache
+def overlaid(version: str, columns: str, classes: str, where: str) -> Contract:
+    """A packaged contract with columns and classes laid over it: how a new model year is mapped without code.
+
+    columns: text in the form of columns.csv; a column that is known is replaced, another comes after the known ones.
+    classes: text in the form of classes.toml; a class that is known is replaced. where: folder, for messages. WrongUse
+    for what does not fit, for tables that are not there, and for a class that would be fed from an identity table.
+    """
+    base = load_contract(version)
+    try:
+        given = _read_columns(io.StringIO(columns)) if columns else {}
+        tables = dict(base.tables) | {name: _widened(base.tables[name], given[name]) for name in given}
+        sources = {node: _class_source(node, spec) for node, spec in tomllib.loads(classes).items()}
+        private = [node for node, source in sources.items() if tables[source.table].identity]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WrongUse(
+            "the mapping does not have the form of the contract",
+            where=f"{where}: {type(error).__name__} {error}",
+            rule="same columns as schemas/extract/v1/columns.csv, same keys as classes.toml, tables of the contract",
+            fix="see docs/schemas.md",
+        ) from None
+    if private and any(base.classes.get(node) != sources[node] for node in private):
+        raise WrongUse(
+            f"{', '.join(private)}: fed from an identity table",
+            where=f"{where}/classes.toml",
+            rule="identity goes into the identity message alone",
+            fix="feed the class from another table",
+        )
+    digest = hashlib.sha256(f"{len(columns)} {columns}{classes}".encode()).hexdigest()
+    return Contract(version, tables, {**base.classes, **sources}, digest)
+
+
+def _widened(table: Table, columns: tuple[Column, ...]) -> Table:
+    given = {column.name: column for column in columns}
+    known = tuple(given.pop(column.name, column) for column in table.columns)
+    return replace(table, columns=(*known, *given.values()))
+
+
 def _columns(path: Path) -> dict[str, tuple[Column, ...]]:
-    found: dict[str, list[Column]] = {}
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["table"], []).append(_column(row))
+        return _read_columns(file)
+
+
+def _read_columns(file: Iterable[str]) -> dict[str, tuple[Column, ...]]:
+    found: dict[str, list[Column]] = {}
+    for row in csv.DictReader(file):
+        found.setdefault(row["table"], []).append(_column(row))
     return {table: tuple(columns) for table, columns in found.items()}
 
 
@@ -203,4 +254,5 @@ def _class_source(node: str, spec: Mapping[str, Any]) -> ClassSource:
         order=tuple(spec.get("order", ())),
         unpivot=Unpivot(unpivot["attribute"], unpivot["role"], unpivot["columns"]) if unpivot else None,
         skip_if_null=spec.get("skip_if_null"),
+        until=spec.get("until"),
     )

@@ -23,6 +23,7 @@ class Attribute:
     code_list: str | None = None  # Volven list number, e.g. "8406"
     certainty: str = "C"  # A official, B third party, C inferred
     source: str = ""
+    limits: str = ""  # facets of the type: "length 4", "pattern ...", "12 values, digest"; empty when there are none
 
 
 @dataclass(frozen=True, slots=True)

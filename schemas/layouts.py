@@ -26,12 +26,15 @@ from xmlschema.validators import XsdAttribute, XsdElement, XsdGroup
 
 from schemas.errors import WrongUse
 from schemas.layout import Attribute, Layout, Node
-from schemas.xsd import XSD, local_files, parse
+from schemas.xsd import CATALOGUE, XSD, local_files, parse
 
 FOLDER: Final = Path(__file__).parent / "npr"
 FACT: Final = "{urn:npr-pipeline:fact}fact"
 ROOT: Final = "Melding"
-PATIENTS: Final = ("Objektholder", "PasientIdent", "Pasient")
+# Below Institusjon in NPR's own modules; the municipal ones (hst, ipl) hold one person in each Notifikasjon.
+PATIENTS: Final = ("Objektholder", "PasientIdent", "Pasient", "Notifikasjon")
+HOLDERS: Final = ("Institusjon", ROOT)
+Versions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,9 @@ class CodedValue:
     source: str
 
 
-def version_of(year: int) -> VersionFact:
-    """The version for a data year. WrongUse names the years there are."""
-    years = _versions()["years"]
+def version_of(year: int, table: Versions | None = None) -> VersionFact:
+    """The version for a data year. WrongUse names the years there are. table: in place of the packaged one."""
+    years = (table or packaged_versions())["years"]
     if str(year) not in years:
         raise WrongUse(
             f"{year}: no message version is known for this data year",
@@ -66,30 +69,31 @@ def version_of(year: int) -> VersionFact:
             fix=f"years there are: {', '.join(sorted(years))}",
         )
     fact = years[str(year)]
-    held = tuple(_version(fact["version"])["held"])
+    held = tuple(_version(fact["version"], table).get("held", ()))
     return VersionFact(year, fact["version"], fact["certainty"], fact["evidence"], held)
 
 
 def message_type(module: str) -> CodedValue:
     """Code and text of MsgInfo/Type (Volven 8279) for a module. WrongUse names the modules there are."""
-    types = _versions()["message_types"]
+    types = packaged_versions()["message_types"]
     if module not in types:
         raise WrongUse(f"{module}: no message type is known", fix=f"modules there are: {', '.join(types)}")
     return CodedValue(**types[module])
 
 
-def tsb_module(version: str) -> str:
-    """The module that carries NPR-melding-TSB. WrongUse for an unknown version."""
-    return str(_version(version)["tsb"]["module"])
+def tsb_module(version: str, table: Versions | None = None) -> str:
+    """The module that carries NPR-melding-TSB. WrongUse for an unknown version. table: as for ``version_of``."""
+    return str(_version(version, table)["tsb"]["module"])
 
 
 @cache
-def _versions() -> Mapping[str, Any]:
+def packaged_versions() -> Versions:
+    """``versions.toml`` of this package: years, versions and message_types."""
     return tomllib.loads((FOLDER / "versions.toml").read_text(encoding="utf-8"))
 
 
-def _version(version: str) -> Mapping[str, Any]:
-    versions = _versions()["versions"]
+def _version(version: str, table: Versions | None = None) -> Mapping[str, Any]:
+    versions = (table or packaged_versions())["versions"]
     if version not in versions:
         raise WrongUse(f"{version}: unknown message version", fix=f"versions there are: {', '.join(versions)}")
     return cast("Mapping[str, Any]", versions[version])
@@ -103,7 +107,7 @@ def load_layout(module: str, version: str) -> Layout:
         raise WrongUse(
             f"{module}: no XSD for version {version}",
             where=f"schemas/npr/{version}",
-            fix=f"modules there are: {', '.join(held) or 'none'}; put the official XSD there, named in versions.toml",
+            fix=f"modules there are: {', '.join(held) or 'none'}; put official files in with `npr schema add PATH`",
         )
     path = FOLDER / version / f"{module}.xsd"
     ours = next(parse(path.read_bytes(), path.name).iter(FACT), None) is not None
@@ -137,7 +141,9 @@ def read_layout(xsd: Path, module: str, version: str, *, official: bool) -> Layo
 
 def _compiled(xsd: Path) -> xmlschema.XMLSchema10:
     try:
-        return xmlschema.XMLSchema10(str(xsd.resolve()), allow="local", defuse="always")
+        # The same files that libxml2 gets: an import that names a remote place is read from the catalogue.
+        known = {namespace: str(path) for namespace, path in CATALOGUE.items()}
+        return xmlschema.XMLSchema10(str(xsd.resolve()), locations=known, allow="local", defuse="always")
     except (xmlschema.XMLSchemaException, OSError) as error:
         raise WrongUse(f"{xsd.name} is not a schema that compiles", where=str(error), rule="XML Schema 1.0") from None
 
@@ -194,6 +200,7 @@ class _Walk:
             code_list=fact.get("codeList") or _oid(attribute.elem) or self.code_lists.get(name),
             certainty=fact.get("certainty", self.certainty),
             source=fact.get("source", self.source),
+            limits=_limits(attribute.type),
         )
 
 
@@ -222,9 +229,9 @@ def _named(places: list[_Place]) -> tuple[Node, ...]:
 
 
 def _patient(nodes: tuple[Node, ...], xsd: Path) -> str:
-    """The repeated child of Institusjon that holds one patient."""
+    """The repeated child of Institusjon or Melding that holds one patient."""
     for node in nodes:
-        if node.parent == "Institusjon" and node.max_occurs is None and node.name in PATIENTS:
+        if node.parent in HOLDERS and node.max_occurs is None and node.name in PATIENTS:
             return node.id
     raise WrongUse(f"{xsd.name} has no patients", where=str(xsd), rule=f"one of {', '.join(PATIENTS)} repeats")
 
@@ -262,6 +269,25 @@ def _builtin(simple_type: Any) -> str:  # noqa: ANN401 - xmlschema's types of ty
     while simple_type is not None and not (simple_type.name or "").startswith(XSD):
         simple_type = simple_type.base_type
     return simple_type.local_name if simple_type is not None else "string"
+
+
+def _limits(simple_type: Any) -> str:  # noqa: ANN401 - as _builtin
+    """Facets down to the built-in type, in the order of their names. Of a list of values only number and digest."""
+    found: dict[str, str] = {}
+    while simple_type is not None and not (simple_type.name or "").startswith(XSD):
+        for name, facet in (getattr(simple_type, "facets", None) or {}).items():
+            kind = (name or "").removeprefix(XSD)
+            if kind == "enumeration":
+                values = sorted(map(str, facet.enumeration))
+                text = f"{len(values)} values, {hashlib.sha256(' '.join(values).encode()).hexdigest()[:8]}"
+            elif kind == "pattern":
+                text = "pattern " + " or ".join(sorted(str(p.get("value")) for p in facet))
+            else:
+                text = f"{kind} {getattr(facet, 'value', '')}"
+            if kind and kind != "whiteSpace":
+                found.setdefault(kind, text)
+        simple_type = simple_type.base_type
+    return "; ".join(found[kind] for kind in sorted(found))
 
 
 def _digest(files: tuple[Path, ...]) -> str:

@@ -38,12 +38,13 @@ class Years(BaseModel):
 
 
 class Kind(BaseModel):
-    """One kind of report: its letter, its modules, number -> month in which it ends."""
+    """One kind of report: its letter, its modules, those sent only when asked for, number -> month in which it ends."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     letter: str
     modules: tuple[str, ...]
+    on_request: tuple[str, ...] = ()
     ends: dict[int, int]
     instead: dict[int, str] = {}
 
@@ -122,6 +123,11 @@ class Period:
     def modules(self) -> tuple[str, ...]:
         """What the report consists of; ``tsb`` stands for NPR-melding-TSB, whichever module carries it that year."""
         return kinds().kind(self.kind).modules
+
+    @property
+    def on_request(self) -> tuple[str, ...]:
+        """Modules of this kind of period with a calendar of their own; they are made only when asked for by name."""
+        return kinds().kind(self.kind).on_request
 
 
 def period_keys() -> tuple[str, ...]:

@@ -217,6 +217,16 @@ class Account(_Record):
     quarantined: dict[str, int]
 
 
+class RulingOut(_Record):
+    """What a dated requirement of the registry says of one message. verdict: pass, warn or stop."""
+
+    requirement: str
+    module: str
+    verdict: str
+    since: dt.date | None
+    text: str
+
+
 class Manifest(_Record):
     """Everything about one prepared submission; also what lies in the outbox as manifest.json."""
 
@@ -235,6 +245,7 @@ class Manifest(_Record):
     shipments: tuple[ShipmentOut, ...]
     limit_certainty: str
     split: dict[str, str] = Field(default_factory=dict)
+    rulings: tuple[RulingOut, ...] = ()
 
 
 class Delivery(_Record):

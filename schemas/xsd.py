@@ -16,10 +16,11 @@ What is guarded against, each of it measured with lxml 6.1.3 (libxml2 2.14.6):
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 from xml.parsers import expat
 
 from lxml import etree
@@ -40,19 +41,24 @@ CATALOGUE: Final = {
 }
 
 _LOADING: Final = tuple(XSD + name for name in ("import", "include", "redefine", "override"))
-# libxml2 tells no line while streaming, so it is fed in pieces small enough to tell the place by.
+# libxml2 tells no line while streaming, so it is fed no more than one line at once.
 _PIECE: Final = 4096
 # expat before 2.6 reads a long token anew with each piece it comes in: 14 s for 10 MB in pieces of 4 KiB.
 _BLOCK: Final = 262_144
 _LONGEST_PROLOG: Final = 1_048_576
+# Bytes of one tag with its attributes or one comment, and of one text, that a stream may bring (to within a block).
+LONGEST_TAG: Final = 8_388_608
+LONGEST_TEXT: Final = 67_108_864
+DEEPEST: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
     """One fault of a document, without any value of it.
 
-    line: in a stream, where the 4 KiB that showed the fault begin; libxml2 knows no line there. column: known for
-    faults of well-formedness only. element, attribute: local names. rule: libxml2's name of the rule, or XML_*.
+    line: in a stream, the line at which the fault showed (the end of the start tag, or of the element when something is
+    missing in it); libxml2 knows no line there. column: known for faults of well-formedness only. element, attribute:
+    local names. rule: libxml2's name of the rule, or XML_*.
     """
 
     line: int | None
@@ -90,18 +96,106 @@ def parse(data: bytes, where: str) -> etree._Element:
         raise DataRefused(f"{where}: beyond what the parser takes", where=where, rule=BEYOND) from None
 
 
-class _Gate:
-    """Expat over the same bytes: well-formedness, no DOCTYPE, and the name of the root element."""
+def fragment(data: bytes) -> etree._Element | None:
+    """The root of a small document made by cutting a larger one; None when it is not one document, well formed.
 
-    def __init__(self) -> None:
+    Comments and processing instructions are left out. No DOCTYPE may be in ``data``: the caller has looked.
+    """
+    try:
+        return etree.fromstring(data, _fragment_parser())
+    except etree.XMLSyntaxError:
+        return None
+
+
+@cache
+def _fragment_parser() -> etree.XMLParser:
+    return etree.XMLParser(
+        no_network=True, load_dtd=False, resolve_entities=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+
+
+def well_formed(chunks: Iterable[bytes]) -> SchemaFault | None:
+    """The first fault of well-formedness, a DOCTYPE or a limit of size or depth; None when there is none."""
+    gate = _Gate(deep=True)
+    for block in _blocks(chunks):
+        if fault := gate.feed(block):
+            return fault
+    return gate.close()
+
+
+@dataclass(slots=True)
+class Walked:
+    """How far ``walk`` came. fault: why it stopped early. index: byte of the element at which the visitor said stop."""
+
+    fault: SchemaFault | None = None
+    index: int | None = None
+
+
+def open_tags(start: bytes) -> list[bytes]:
+    """Names, as written, of the elements that stand open at the end of a beginning that is well formed."""
+    names: list[bytes] = []
+    reader = expat.ParserCreate()
+    reader.StartElementHandler = lambda name, _: names.append(name.encode())
+    reader.EndElementHandler = lambda _: names.pop()
+    reader.Parse(start, False)  # noqa: FBT003 - expat's signature
+    return names
+
+
+Visitor = Callable[[tuple[str, ...], "dict[str, str]"], bool]
+Reader = Callable[[tuple[str, ...], str], None]
+
+
+def walk(chunks: Iterable[bytes], visit: Visitor, read: Reader | None = None) -> Walked:
+    """Go through the start tags with expat, in document order, until the end, a fault, or the visitor gives True.
+
+    visit: gets the path of names (``{namespace}name``) and the attributes. read: gets the path and a piece of text.
+    """
+    gate = _Gate(deep=True)
+    gate.watch(visit, read)
+    for block in _blocks(chunks):
+        fault = gate.feed(block)
+        if gate.found is not None or fault is not None:
+            return Walked(fault, gate.found)
+    return Walked(gate.close(), gate.found)
+
+
+class _Gate:
+    """Expat over the same bytes: well-formedness, no DOCTYPE, limits of size, and the name of the root element."""
+
+    def __init__(self, *, deep: bool = False) -> None:
+        """Set ``deep`` to count the depth too, which takes a call for each tag."""
         self.root: str | None = None
-        self._doctype = False
+        self.found: int | None = None
+        self._path: tuple[str, ...] = ()
+        self._fed = 0
+        self._since = 0
         self._expat = expat.ParserCreate(namespace_separator=" ")
+        self._expat.buffer_text = True
         self._expat.StartDoctypeDeclHandler = self._on_doctype
         self._expat.StartElementHandler = self._on_root
+        self._expat.StartCdataSectionHandler = self._on_cdata
+        self._expat.EndCdataSectionHandler = self._on_cdata_end
+        self._cdata = False
+        self._visit: Visitor | None = None
+        if deep:
+            self._expat.StartElementHandler = self._on_start
+            self._expat.EndElementHandler = self._on_end
+
+    def watch(self, visit: Visitor, read: Reader | None) -> None:
+        self._visit = visit
+        if read is not None:
+            self._expat.CharacterDataHandler = lambda text: read(self._path, text)
 
     def feed(self, data: bytes) -> SchemaFault | None:
-        return self._parse(data, final=False)
+        fault = self._parse(data, final=False)
+        self._fed += len(data)
+        # A text has come to an end where a tag begins, but for tags that are text within CDATA.
+        if not self._cdata and (last := data.rfind(b"<")) >= 0:
+            self._since = self._fed - len(data) + last
+        tag, text = self._fed - max(self._expat.CurrentByteIndex, 0), self._fed - self._since
+        if fault is None and (tag > LONGEST_TAG or text > LONGEST_TEXT):
+            return self._here(BEYOND, "one text, tag or comment is beyond what the parser takes")
+        return fault
 
     def close(self) -> SchemaFault | None:
         return self._parse(b"", final=True)
@@ -110,34 +204,74 @@ class _Gate:
         try:
             self._expat.Parse(data, final)
         except _DoctypeFoundError:
-            line, column = self._expat.CurrentLineNumber, self._expat.CurrentColumnNumber
-            return SchemaFault(line, column, None, None, "XML_DOCTYPE", "a DOCTYPE is not taken")
+            return self._here("XML_DOCTYPE", "a DOCTYPE is not taken")
+        except _TooDeepError:
+            return self._here(BEYOND, f"elements stand in each other more than {DEEPEST} deep")
+        except _FoundError:
+            return None
         except expat.ExpatError as error:
             text = f"not well formed: {expat.ErrorString(error.code)}"
             return SchemaFault(error.lineno, error.offset, None, None, "XML_NOT_WELL_FORMED", text)
         return None
 
+    def _here(self, rule: str, text: str) -> SchemaFault:
+        return SchemaFault(self._expat.CurrentLineNumber, self._expat.CurrentColumnNumber, None, None, rule, text)
+
+    def _on_cdata(self) -> None:
+        self._cdata = True
+
+    def _on_cdata_end(self) -> None:
+        self._cdata = False
+
+    def _on_start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self._path) >= DEEPEST:
+            raise _TooDeepError
+        self._path = (*self._path, _clark(name))
+        if self.root is None:
+            self.root = self._path[0]
+        if self._visit is not None and self._visit(self._path, attributes):
+            self.found = self._expat.CurrentByteIndex
+            raise _FoundError
+
+    def _on_end(self, _: str) -> None:
+        self._path = self._path[:-1]
+
     def _on_doctype(self, *_: object) -> None:
         raise _DoctypeFoundError
 
     def _on_root(self, name: str, _: object) -> None:
-        space, _, local = name.rpartition(" ")
-        self.root = f"{{{space}}}{local}" if space else local
+        self.root = _clark(name)
         self._expat.StartElementHandler = None
+
+
+def _clark(name: str) -> str:
+    space, _, local = name.rpartition(" ")
+    return f"{{{space}}}{local}" if space else local
 
 
 class _DoctypeFoundError(Exception):
     """Leaves expat at the DOCTYPE."""
 
 
+class _TooDeepError(Exception):
+    """Leaves expat at an element too deep."""
+
+
+class _FoundError(Exception):
+    """Leaves expat at the element that was looked for."""
+
+
 # Schemas
+
+Change = Callable[[etree._Element], None]  # noqa: SLF001 - lxml has no public name for its elements
 
 
 class _Bundle(etree.Resolver):
     """Schema documents that belong together, under names of our own. libxml2 is given these and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Change | None = None) -> None:
         self.names: dict[Path, str] = {}
+        self._change = change
         self._documents: dict[str, bytes] = {}
 
     def add(self, path: Path) -> str:
@@ -146,6 +280,8 @@ class _Bundle(etree.Resolver):
         if path not in self.names:
             name = self.names[path] = f"schema-{len(self.names)}.xsd"
             root = _schema_root(path)
+            if self._change is not None:
+                self._change(root)
             for element in root.iterchildren(*_LOADING):
                 if element.get("schemaLocation") is not None:
                     element.set("schemaLocation", self.add(_located(path, element)))
@@ -209,9 +345,12 @@ def local_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(bundle.names, key=lambda file: (file.name, file)))
 
 
-def compile_schema(path: Path) -> etree.XMLSchema:
-    """A schema with all it loads, from local files only. WrongUse when it cannot be loaded or does not compile."""
-    return _driver([path])
+def compile_schema(path: Path, change: Change | None = None) -> etree.XMLSchema:
+    """A schema with all it loads, from local files only. WrongUse when it cannot be loaded or does not compile.
+
+    change: may alter the root of each file after it was read, in memory.
+    """
+    return _driver([path], change)
 
 
 def compile_with_head(layout: Layout) -> etree.XMLSchema:
@@ -219,8 +358,8 @@ def compile_with_head(layout: Layout) -> etree.XMLSchema:
     return _driver([HEAD, layout.xsd])
 
 
-def _driver(paths: list[Path]) -> etree.XMLSchema:
-    bundle = _Bundle()
+def _driver(paths: list[Path], change: Change | None = None) -> etree.XMLSchema:
+    bundle = _Bundle(change)
     root = etree.Element(f"{XSD}schema")
     for path in paths:
         name = bundle.add(path)
@@ -229,6 +368,49 @@ def _driver(paths: list[Path]) -> etree.XMLSchema:
         if namespace:
             element.set("namespace", namespace)
     return bundle.compile(etree.tostring(root), " with ".join(path.name for path in paths))
+
+
+def schema_of(text: bytes) -> etree.XMLSchema:
+    """A schema of our own making that loads nothing. WrongUse when it does not compile."""
+    return _Bundle().compile(text, "the schema made of the attribute controls")
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """An identity constraint. scope: the class it is declared on. selector, fields: as written, without prefixes."""
+
+    kind: str  # unique | key | keyref
+    name: str
+    scope: str
+    selector: str
+    fields: tuple[str, ...]
+    refer: str | None
+
+
+def constraints(path: Path) -> tuple[Constraint, ...]:
+    """All identity constraints of a schema and the files it loads."""
+    kinds = [XSD + kind for kind in ("unique", "key", "keyref")]
+    roots = (parse(file.read_bytes(), file.name) for file in local_files(path))
+    return tuple(_constraint(element) for root in roots for element in root.iter(*kinds))
+
+
+def _constraint(element: etree._Element) -> Constraint:
+    declared = element.getparent()
+    selector = element.find(f"{XSD}selector")
+    refer = element.get("refer")
+    return Constraint(
+        kind=element.tag.removeprefix(XSD),
+        name=element.get("name", ""),
+        scope=declared.get("name", "") if declared is not None else "",
+        selector=_bare(selector.get("xpath", "")) if selector is not None else "",
+        fields=tuple(_bare(field.get("xpath", "")) for field in element.iterchildren(f"{XSD}field")),
+        refer=_bare(refer) if refer else None,
+    )
+
+
+def _bare(xpath: str) -> str:
+    """An XPath without prefixes and blanks."""
+    return re.sub(r"[\w.-]+:(?!:)", "", re.sub(r"\s", "", xpath))
 
 
 # Validation
@@ -261,6 +443,13 @@ def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 held.clear()
     if held:
         yield bytes(held)
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """At most 4 KiB each, and no more than one line: that gives faults their line."""
+    for line in block.splitlines(keepends=True) if b"\n" in block else (block,):
+        for start in range(0, len(line), _PIECE):
+            yield line[start : start + _PIECE]
 
 
 class _Validation:
@@ -307,7 +496,8 @@ class _Validation:
                 no_network=True,
                 load_dtd=False,
                 resolve_entities=False,
-                huge_tree=False,
+                # libxml2's own limit is 10 MB a text, which a valid document may pass; the gate has limits of its own.
+                huge_tree=True,
                 remove_comments=True,
                 remove_pis=True,
             )
@@ -317,10 +507,9 @@ class _Validation:
 
     def _read(self, block: bytes) -> None:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
-        for start in range(0, len(block), _PIECE):
+        for piece in _pieces(block):
             if self.stopped or len(self.faults) >= self._limit:
                 return
-            piece = block[start : start + _PIECE]
             try:
                 self._reader.feed(piece)
             except etree.XMLSyntaxError:
@@ -407,6 +596,44 @@ _TEXTS: Final = {
 def safe_errors(error_log: etree._ListErrorLog) -> list[SchemaFault]:
     """The entries of an lxml error log without any value of the document."""
     return [_fault(entry, entry.line or None) for entry in error_log]
+
+
+def located_faults(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[tuple[SchemaFault, str]]:
+    """Faults of a tree with the XPath of the element each is about, for ``element_at``."""
+    if not schema.validate(tree):
+        for entry in list(schema.error_log):  # type: ignore[call-overload]  # the stubs forget that a log is iterable
+            yield _fault(entry, entry.line or None), entry.path or ""
+
+
+def sound_below(schema: etree.XMLSchema, tree: etree._Element, line: int) -> bool:
+    """Whether a tree has no fault below a line."""
+    if schema.validate(tree):
+        return True
+    return all(0 < entry.line <= line for entry in list(schema.error_log))  # type: ignore[call-overload]  # as above
+
+
+def element_at(tree: etree._Element, path: str) -> etree._Element | None:
+    """The element of a fault; None where its path uses a prefix that the root does not declare."""
+    spaces = {prefix: uri for prefix, uri in tree.nsmap.items() if prefix}
+    try:
+        found = tree.xpath(path, namespaces=spaces) if path else []
+    except etree.XPathError:
+        return None
+    element: etree._Element | None = cast("Any", next(iter(found), None) if isinstance(found, list) else None)
+    return element
+
+
+def source_line(element: etree._Element) -> int:
+    """The line on which the start tag of a parsed element ends; 0 when not known."""
+    return cast("int | None", element.sourceline) or 0
+
+
+def faulty_elements(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[etree._Element]:
+    """The elements a schema finds fault with, some more than once."""
+    for path in dict.fromkeys(path for _, path in located_faults(schema, tree)):
+        element = element_at(tree, path)
+        if element is not None:
+            yield element
 
 
 def _fault(entry: etree._LogEntry, line: int | None) -> SchemaFault:

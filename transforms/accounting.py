@@ -107,6 +107,7 @@ EXPLAINED = {
     "orphan": "names something that was not delivered",
     "missing_child": "lacks what must be there",
     "other_patient": "names something of another patient",
+    "CONTRACT-COST-1": "a cost and its code come together",
     "CONTRACT-GROUP-1": "rows of one service must agree on its start and end",
     "CONTRACT-GROUP-2": "rows of one measure must agree on its kind",
     "CONTRACT-GROUP-3": "rows of one procedure must agree on its condition",

@@ -20,8 +20,12 @@ from schemas.period import Period
 SCHEMA: dict[str, pl.DataType] = {"_row": pl.UInt32(), "_patient": pl.UInt32(), "reason": pl.String()}
 # What belongs to leaving: left out of an episode that was still open when the period ended.
 ON_LEAVING = ("utDatoTid", "utTilstand", "tilSted", "tilInstitusjonID", "kommTjeneste")
-# Messages that carry a table, where that is not simply all activity.
-CARRIED_BY = {"tsb_starts": ("tsb", "sbs"), "costs": ("kpp",)}
+# Messages that carry a table, where that is not the activity message. Units frame every message; patients follow.
+CARRIED_BY = {"tsb_starts": ("tsb", "sbs"), "costs": ("kpp",), "identities": ("ide",)}
+ACTIVITY = ("ord",)
+NOT_ASKED = "module_not_reported"
+# Tables whose reported rows make their patient part of the report.
+TELLING = ("referrals", "episodes", "tsb_starts", "costs")
 
 Frames = Mapping[str, pl.DataFrame]
 
@@ -37,9 +41,11 @@ def decide(contract: Contract, period: Period, modules: tuple[str, ...], staged:
         if table.name in staged and table.name != "patients":
             reasons[table.name] = _with_parent(contract, table, staged, reasons)
     if "patients" in staged:
-        reasons["patients"] = _with_activity(staged, reasons)
+        reasons["patients"] = _with_activity(staged, reasons, modules)
         if "identities" in staged:
             reasons["identities"] = _with_parent(contract, contract.tables["identities"], staged, reasons)
+    # Only now: a cost is judged by its episode, also where the episode itself is not asked for.
+    reasons |= {name: _uncarried(name, own, modules) for name, own in reasons.items()}
     return {
         name: frame.select("_row", "_patient").with_columns(reason=reasons[name]).cast(SCHEMA)  # type: ignore[arg-type]
         for name, frame in staged.items()
@@ -63,9 +69,8 @@ def as_of(episodes: pl.DataFrame, period: Period) -> pl.DataFrame:
 
 def _own(name: str, frame: pl.DataFrame, period: Period, modules: tuple[str, ...]) -> pl.Series:
     """Reason that lies in the row itself."""
-    carried = CARRIED_BY.get(name)
-    if carried and not set(carried) & set(modules):
-        return pl.repeat("module_not_reported", frame.height, dtype=pl.String, eager=True)
+    if name in TELLING and name in CARRIED_BY and not _carried(name, modules):
+        return pl.repeat(NOT_ASKED, frame.height, dtype=pl.String, eager=True)
     match name:
         case "episodes":
             first, last = pl.col("innDatoTid").dt.date(), pl.col("utDatoTid").dt.date()
@@ -82,6 +87,14 @@ def _own(name: str, frame: pl.DataFrame, period: Period, modules: tuple[str, ...
         case _:
             reason = pl.lit(None, pl.String)
     return frame.select(reason=pl.repeat(None, pl.len(), dtype=pl.String).fill_null(reason)).to_series()
+
+
+def _carried(name: str, modules: tuple[str, ...]) -> bool:
+    return bool(set(CARRIED_BY.get(name, ACTIVITY)) & set(modules))
+
+
+def _uncarried(name: str, own: pl.Series, modules: tuple[str, ...]) -> pl.Series:
+    return own if name == "patients" or _carried(name, modules) else own.fill_null(NOT_ASKED)
 
 
 def _outside(first: pl.Expr, last: pl.Expr, period: Period, reasons: tuple[str, str]) -> pl.Expr:
@@ -116,11 +129,13 @@ def _with_parent(contract: Contract, table: Table, staged: Frames, reasons: Mapp
     return pl.select(pl.when(lost & own.is_null()).then(pl.lit("parent_out_of_scope")).otherwise(own)).to_series()
 
 
-def _with_activity(staged: Frames, reasons: Mapping[str, pl.Series]) -> pl.Series:
-    active = [
+def _with_activity(staged: Frames, reasons: Mapping[str, pl.Series], modules: tuple[str, ...]) -> pl.Series:
+    """A patient is reported who has something to tell in one of the messages asked for."""
+    active = [pl.Series("_patient", [], pl.UInt32)]
+    active += [
         staged[name].filter(reasons[name].is_null())["_patient"]
-        for name in ("referrals", "episodes", "tsb_starts")
-        if name in staged
+        for name in TELLING
+        if name in staged and _carried(name, modules)
     ]
     alive = staged["patients"]["_patient"].is_in(pl.concat(active).unique().implode())
     return pl.select(pl.when(~alive).then(pl.lit("no_activity_in_period"))).to_series()

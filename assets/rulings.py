@@ -1,0 +1,79 @@
+"""What the registry's dated requirements say of the messages of a run, for the manifest.
+
+Belongs here: which requirements a run can answer for, and by what. Does not belong here: the requirements
+(``schemas.requirements``), the ruling itself (``transforms.gates``), and stopping: schema and message faults stop the
+run where they are found, on any date (docs/requirements.md).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from zoneinfo import ZoneInfo
+
+from schemas.layout import Layout
+from schemas.records import Findings, MessageOut, RulingOut, ShipmentOut
+from schemas.requirements import requirement
+from schemas.rulebook import rulebook
+from transforms.gates import gate
+
+OSLO = ZoneInfo("Europe/Oslo")
+DROPPING = ("drop_message", "drop_record")
+
+
+def sending_day(made: dt.datetime) -> dt.date:
+    """The day in Norway on which a submission was made; it is taken as the day of sending."""
+    return made.astimezone(OSLO).date()
+
+
+def rulings(
+    messages: Iterable[MessageOut],
+    shipments: Iterable[ShipmentOut],
+    findings: Findings,
+    version: str,
+    sending: dt.date,
+) -> tuple[RulingOut, ...]:
+    """The ruling of every requirement that a run can answer for, for each message. version: that of the data's year.
+
+    The head message is made with all that is asked of it or not at all (``transforms.envelope``), so it always holds.
+    Use of the validation service is not known here, and REQ-VALIDATION is not ruled on.
+    """
+    faults: Counter[str] = Counter()
+    for part in shipments:
+        faults[part.module] += part.schema_faults
+    found = []
+    for message in messages:
+        holds = {
+            "REQ-HEAD": True,
+            "REQ-HEAD-FORM": True,
+            "REQ-VERSION": message.version == version,
+            "REQ-SCHEMA": not faults[message.module],
+            "REQ-CONTENT": not _dropped(message.module, findings.by_rule),
+        }
+        found += [_of(name, message.module, sending, holds=held) for name, held in holds.items()]
+    return tuple(found)
+
+
+def _dropped(module: str, by_rule: Mapping[str, int]) -> int:
+    """Findings for which the registry would leave out a record or the message."""
+    dropping = {rule.id for rule in rulebook() if rule.module == module and rule.consequence in DROPPING}
+    return sum(count for rule, count in by_rule.items() if rule in dropping)
+
+
+def _of(name: str, module: str, sending: dt.date, *, holds: bool) -> RulingOut:
+    ruling = gate(requirement(name), module, sending, holds)
+    return RulingOut(
+        requirement=ruling.requirement,
+        module=ruling.module,
+        verdict=ruling.verdict,
+        since=ruling.since,
+        text=ruling.text,
+    )
+
+
+def schema_rule(layout: Layout, sending: dt.date) -> str:
+    """The rule that a message breaks which does not validate, with the requirement that speaks on the day."""
+    whose = "official" if layout.official else "ours"
+    ruling = gate(requirement("REQ-SCHEMA"), layout.module, sending, holds=False)
+    return f"MSG-15: schema {layout.version}, {whose}. {ruling.text}"

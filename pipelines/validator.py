@@ -1,0 +1,423 @@
+"""Validation of message files, whoever made them.
+
+Belongs here: files and folders, processes, the second reading of odd files, the key of the pseudonyms. Does not belong
+here: unpacking (``transforms.opening``), cutting and judging (``transforms.message_chunks``, ``.message_check``), words
+(``transforms.validation_report``).
+
+Memory stays the same at any size of a file: chunks of 256 KiB go to a few processes, and what grows is 16 bytes for
+each patient, since keys are unique over the whole. A file that cannot be cut is read a second time, as one stream.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+import zipfile
+from array import array
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cache, partial
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeVar
+
+from lxml.etree import XMLSchema
+
+from schemas.controls import controls_for
+from schemas.errors import DataRefused, NprError, WrongUse
+from schemas.layout import Layout
+from schemas.xsd import compile_schema, compile_with_head, validate_stream, well_formed
+from transforms import opening
+from transforms.message_check import (
+    RECORD_KEYS,
+    TWICE,
+    Findings,
+    Group,
+    Judge,
+    Judged,
+    Keys,
+    Place,
+    Spanning,
+    Wanted,
+    group_of,
+    spanning,
+)
+from transforms.message_chunks import Chunk, Cutter, Whole
+from transforms.validation_report import FileReport
+
+SUFFIXES: Final = (".xml", ".zip", ".gz")
+SECRET: Final = Path("identity") / "pseudonym.key"
+# A message of a few chunks is judged before other processes would have started.
+ALONE: Final = 16
+# Faults of a file that cannot be cut, where each is kept until it is counted.
+SMALL: Final = 4_000_000
+FEW: Final = 200_000
+MOST_OF_WHOLE: Final = 100_000
+_NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d+(?:_\d+)+)_([a-z]+)")
+
+T = TypeVar("T")
+Reopen = Callable[[], AbstractContextManager[Iterator[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to validate. home: NPR_HOME, for installed schemas and the key of pseudonyms. most: places listed a group."""
+
+    home: Path
+    show_keys: bool = False
+    most: int = 20
+    controls: bool = True
+    workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    limits: opening.Limits = field(default_factory=opening.Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One document. open: gives its bytes unpacked, as often as asked."""
+
+    name: str
+    packing: str
+    open: Reopen
+
+
+def validate(paths: Iterable[Path], options: Options) -> Iterator[FileReport]:
+    """A report for each message in files and folders. WrongUse for a path that is not there or holds nothing."""
+    secret = _secret(options.home)
+    for path in files(paths):
+        try:
+            for source in sources(path, options.limits):
+                yield validate_source(source, options, secret, apart=path.stat().st_size > SMALL)
+        except DataRefused as refused:
+            told = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
+            yield FileReport(path.name, refused=told)
+
+
+def files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as named, and those of folders with a name we know, in order. Links within folders are not followed."""
+    for path in paths:
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            found = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES]
+            found = [one for one in found if one.is_file() and not one.is_symlink()]
+            if not found:
+                raise WrongUse(f"{path} holds no message", fix=f"name files, or a folder with {', '.join(SUFFIXES)}")
+            yield from found
+        else:
+            raise WrongUse(f"{path} is not there", fix="name files or folders that exist")
+
+
+def sources(path: Path, limits: opening.Limits) -> Iterator[Source]:
+    """The documents of a file: one, or each in a zip. DataRefused for a zip that is not taken."""
+    with _reading(path) as file:
+        form = opening.packing(file.read(4))
+    if form != "zip":
+        yield Source(path.name, form, partial(_opened, path, form, limits))
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [(number, name) for number, (name, _, _) in enumerate(opening.members(archive, path.name, limits))]
+    except zipfile.BadZipFile:
+        raise DataRefused(f"{path.name} is damaged as zip", where=path.name, fix="get the file anew") from None
+    for number, name in names:
+        yield Source(f"{path.name}: {name}", form, partial(_opened_member, path, number, limits))
+
+
+def _reading(path: Path) -> AbstractContextManager[BinaryIO]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise WrongUse(f"{path} cannot be read", fix=str(error.strerror)) from None
+
+
+@contextmanager
+def _opened(path: Path, form: str, limits: opening.Limits) -> Iterator[Iterator[bytes]]:
+    with _reading(path) as file:
+        raw = opening.blocks(file)
+        yield opening.gunzip(raw, path.name, limits) if form == "gzip" else raw
+
+
+@contextmanager
+def _opened_member(path: Path, number: int, limits: opening.Limits) -> Iterator[Iterator[bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        name, opened, packed = opening.members(archive, path.name, limits)[number]
+        with opened() as file:
+            yield opening.unzip(file, packed, f"{path.name}: {name}", limits)
+
+
+def _secret(home: Path) -> bytes:
+    """The key of pseudonyms: from NPR_HOME, so that they stay the same; else one for this run."""
+    path = home / SECRET
+    try:
+        return path.read_bytes()[:64] if path.is_file() else secrets.token_bytes(32)
+    except OSError as error:
+        raise WrongUse("the key of pseudonyms cannot be read", where=str(path), fix=str(error.strerror)) from None
+
+
+# Schemas
+
+
+def schema_for(namespace: str, home: Path) -> Layout:
+    """The layout for the namespace of a Melding. DataRefused names the modules and versions there are."""
+    from schemas.registry import Registry  # noqa: PLC0415 - pydantic and xmlschema take half a second and 40 MB
+
+    registry = Registry(home / "schemas", home / "contract")
+    told = _NAMESPACE.fullmatch(namespace)
+    for held in registry.held():
+        named = told is not None and (held.version, held.module) == (told[1].replace("_", "."), told[2])
+        record = registry.installed(held.module, held.version) if held.official else None
+        if named or (record is not None and record.namespace == namespace):
+            layout = registry.layout(held.module, held.version)
+            if layout.namespace == namespace:
+                return layout
+    raise DataRefused(
+        "the root element is of no message that there is a schema for",
+        rule="module and version follow from the namespace of Melding",
+        fix=f"there are: {', '.join(f'{held.module} {held.version}' for held in registry.held())}; "
+        "others can be put in with `npr schema add PATH`",
+    )
+
+
+@cache
+def _schema_apart(namespace: str, home: Path) -> Layout:
+    """The same, found by a process that then ends, and takes the memory of the schema library with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(schema_for, namespace, home).result()
+
+
+# One document
+
+
+def validate_source(source: Source, options: Options, secret: bytes, *, apart: bool = False) -> FileReport:
+    """The report of one document. apart: look up schemas in a process of its own, so that their library goes again."""
+    report = FileReport(source.name, source.packing, findings=Findings(options.most))
+    look_up = partial(_schema_apart if apart else schema_for, home=options.home)
+    try:
+        with source.open() as raw:
+            text = opening.as_utf8(raw, source.name)
+            report.encoding = text.encoding
+            cutter = Cutter(text.blocks, look_up)
+            done = _in_pieces(cutter, report, options, secret)
+        report.bytes = cutter.bytes
+        if done is not Done.ALL:
+            _as_a_whole(source, cutter, report, begun=done is Done.SOME)
+    except NprError as refused:
+        report.refused = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
+    return report
+
+
+class Done(Enum):
+    """How much of a document was judged in pieces: all, up to some place, or nothing."""
+
+    ALL = auto()
+    SOME = auto()
+    NOTHING = auto()
+
+
+def _in_pieces(cutter: Cutter, report: FileReport, options: Options, secret: bytes) -> Done:
+    """Judge a document by chunks, into the report."""
+    try:
+        layout = cutter.start()
+    except Whole:
+        return Done.NOTHING
+    _describe(report, layout, cutter)
+    report.unchecked = unchecked(layout) if options.controls else ()
+    across = spanning(layout)
+    if across is None:
+        return Done.NOTHING
+    wanted = Wanted(layout, cutter.melding, across, secret, options.show_keys, options.most, options.controls)
+    judge, book = Judge(wanted), _Book(across)
+    ended = True
+    for judged in _judged(_pieces(cutter), judge, wanted, options.workers):
+        if judged is None:
+            ended = False
+            break
+        report.findings.merge(judged.findings)
+        book.add(judged.keys)
+    return _frame(cutter, judge, book, report, ended=ended)
+
+
+def _frame(cutter: Cutter, judge: Judge, book: _Book, report: FileReport, *, ended: bool) -> Done:
+    """Judge what stands around the chunks, if need be with an end made up; then tell of keys that occur twice."""
+    if not cutter.begun:
+        return Done.NOTHING
+    frame = judge.frame(cutter.frame(), in_head=cutter.in_head) if ended else None
+    whole = frame is not None
+    if frame is None:
+        frame = judge.frame(cutter.frame(ended=False), in_head=cutter.in_head)
+    if frame is None:
+        return Done.NOTHING
+    report.findings.merge(frame.findings)
+    book.add_before(frame.keys)
+    book.tell(report.findings, bare=judge.wanted.show_keys)
+    return Done.ALL if whole else Done.SOME
+
+
+def _describe(report: FileReport, layout: Layout, cutter: Cutter) -> None:
+    report.module, report.version, report.namespace = layout.module, layout.version, layout.namespace
+    report.official, report.in_head = layout.official, cutter.in_head
+
+
+def unchecked(layout: Layout) -> tuple[str, ...]:
+    """Coded attributes whose list we do not hold, with its number."""
+    controls = controls_for(layout).values()
+    return tuple(f"{one.cls}@{one.attribute} ({one.code_list})" for one in controls if one.code_list and not one.held)
+
+
+def _as_a_whole(source: Source, cutter: Cutter, report: FileReport, *, begun: bool) -> None:
+    """Read an odd document a second time, as one stream: what is wrong with its form, or all its faults."""
+    fault = _once_more(source, well_formed)
+    if fault is not None and (begun or cutter.layout is None):
+        report.findings.add(group_of(fault), lambda: Place(fault.line, ""))
+        return
+    if cutter.layout is None:
+        raise DataRefused(f"{source.name} holds no Melding", where=source.name, rule="one NPR message in each file")
+    _describe(report, cutter.layout, cutter)
+    schema = (compile_with_head if cutter.in_head else _bare)(cutter.layout)
+    report.findings = Findings(report.findings.most)
+    for one in _once_more(source, partial(validate_stream, schema, limit=MOST_OF_WHOLE)):
+        report.findings.add(group_of(one), partial(Place, one.line, ""))
+    # The stream has no tree to look codes up in.
+    report.unchecked = ("all: this message could not be cut into patients",) if report.unchecked else ()
+
+
+def _bare(layout: Layout) -> XMLSchema:
+    return compile_schema(layout.xsd)
+
+
+def _once_more(source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
+    with source.open() as raw:
+        return read(opening.as_utf8(raw, source.name).blocks)
+
+
+# Chunks and processes
+
+
+def _pieces(cutter: Cutter) -> Iterator[Chunk | None]:
+    """The chunks, and None where the cutter gives up."""
+    try:
+        yield from cutter.chunks()
+    except Whole:
+        yield None
+
+
+def _judged(chunks: Iterator[Chunk | None], judge: Judge, wanted: Wanted, workers: int) -> Iterator[Judged | None]:
+    """What each chunk says, in order; None for one that cannot stand alone."""
+    for chunk in islice(chunks, ALONE):
+        yield judge.chunk(chunk) if chunk is not None else None
+    following = next(chunks, _END)
+    if following is _END:
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(wanted,)) as processes:
+        waiting: deque[Future[Judged | None]] = deque()
+        for chunk in chain((following,), chunks):
+            waiting.append(processes.submit(_work, chunk))
+            if len(waiting) > workers + 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_END: Final[Any] = object()
+_mine: list[Judge] = []
+
+
+def _begin(wanted: Wanted) -> None:
+    """Start of a process that judges chunks of one message."""
+    _mine[:] = [Judge(wanted)]
+
+
+def _work(chunk: Chunk | None) -> Judged | None:
+    return _mine[0].chunk(chunk) if chunk is not None else None
+
+
+# Keys that span chunks
+
+
+class _Book:
+    """Keys of each constraint by scope, to be compared when the document is read."""
+
+    def __init__(self, across: Sequence[Spanning]) -> None:
+        self._across = across
+        self._open = [0] * len(across)
+        self._hashes: defaultdict[tuple[int, int], array[int]] = defaultdict(partial(array, "Q"))
+        self._lines: defaultdict[tuple[int, int], array[int]] = defaultdict(partial(array, "Q"))
+
+    def add(self, keys: Iterable[Keys]) -> None:
+        """Keys of the next chunk."""
+        last = list(self._open)
+        for one in keys:
+            scope = self._open[one.constraint] + one.scope
+            last[one.constraint] = max(last[one.constraint], scope)
+            self._keep((one.constraint, scope), one)
+        self._open = last
+
+    def add_before(self, keys: Iterable[Keys]) -> None:
+        """Keys of the frame; its last scope is the one in which the first chunk stands."""
+        kept = list(keys)
+        for number in range(len(self._across)):
+            own = [one for one in kept if one.constraint == number]
+            for one in own:
+                self._keep((number, one.scope - len(own)), one)
+
+    def _keep(self, place: tuple[int, int], keys: Keys) -> None:
+        self._hashes[place].extend(keys.hashes)
+        self._lines[place].extend(keys.lines)
+
+    def tell(self, findings: Findings, *, bare: bool) -> None:
+        """Each occurrence of a key but the first becomes a fault."""
+        for (number, _), hashes in self._hashes.items():
+            one = self._across[number]
+            name = one.fields[0] if len(one.fields) == 1 else None
+            group = Group("schema", TWICE, one.paths[0].split("/")[-1], name, f"the key occurs twice ({one.name})")
+            for line, told in _repeated(hashes, self._lines[number, _]):
+                shown = name in RECORD_KEYS and not bare
+                record = f"{name} ~{told.to_bytes(8, sys.byteorder).hex()}" if shown else ""
+                findings.add(group, partial(Place, line, record))
+
+
+def _repeated(hashes: array[int], lines: array[int]) -> Iterator[tuple[int, int]]:
+    """Line and hash of each that stood there before, by line."""
+    if len(hashes) <= FEW and len(set(hashes)) == len(hashes):
+        return
+    import numpy as np  # noqa: PLC0415 - 12 MB and 0.2 s, for large messages and those with faults
+
+    told, at = np.frombuffer(hashes, dtype=np.uint64), np.frombuffer(lines, dtype=np.uint64)
+    order = np.lexsort((at, told))
+    again = order[1:][told[order][1:] == told[order][:-1]]
+    again = again[np.argsort(at[again], kind="stable")]
+    yield from zip(at[again].tolist(), told[again].tolist(), strict=True)
+
+
+# Inspection
+
+
+def show(path: Path) -> dict[str, Any]:
+    """What the message in a file says of itself. DataRefused for a zip with more than one file, and for no message."""
+    from transforms.message_summary import summary  # noqa: PLC0415 - the other command of this module
+
+    if not path.is_file():
+        raise WrongUse(f"{path} is not there", fix="name a file that exists")
+    found = list(sources(path, opening.Limits()))
+    if len(found) != 1:
+        raise DataRefused(f"{path.name} holds {len(found)} files", fix="unpack it, and name one of them")
+    size = 0
+
+    def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal size
+        for block in blocks:
+            size += len(block)
+            yield block
+
+    with found[0].open() as raw:
+        text = opening.as_utf8(counted(raw), found[0].name)
+        told = summary(text.blocks, found[0].name)
+    return {"name": found[0].name, "packing": found[0].packing, "encoding": text.encoding, "bytes": size, **told}

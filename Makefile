@@ -27,6 +27,7 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/run.py
 
 # The lock holds names, versions and hashes, and no word of where packages come from.

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -184,6 +185,19 @@ def doctor(context: click.Context) -> tuple[Any, str]:
     click.echo(show.doctor(found), err=True)
     insist_well(found)
     return found, "everything is in order"
+
+
+@command("identify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--on", type=click.DateTime(["%Y-%m-%d"]), help="judge by this day [default: by the rules before 2032]")
+@click.pass_context
+def identify(_context: click.Context, file: Path, on: datetime | None) -> tuple[Any, str]:
+    """Say which kind of identity number stands in each line of FILE. No number is printed."""
+    from pipelines.identify import identify as judge  # noqa: PLC0415
+    from pipelines.identify import summary  # noqa: PLC0415
+
+    records = judge(file, on.date() if on else None)
+    return records, summary(records)
 
 
 @command("ui")

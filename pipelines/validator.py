@@ -11,6 +11,7 @@ each patient, since keys are unique over the whole. A file that cannot be cut is
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import secrets
 import sys
@@ -20,13 +21,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from functools import cache, partial
-from itertools import chain, islice
+from functools import cache, lru_cache, partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 from lxml.etree import XMLSchema
 
@@ -49,7 +50,7 @@ from transforms.message_check import (
     group_of,
     spanning,
 )
-from transforms.message_chunks import Chunk, Cutter, Whole
+from transforms.message_chunks import CHUNK, Chunk, Cutter, Whole
 from transforms.validation_report import FileReport
 
 SUFFIXES: Final = (".xml", ".zip", ".gz")
@@ -62,18 +63,26 @@ FEW: Final = 200_000
 MOST_OF_WHOLE: Final = 100_000
 _NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d+(?:_\d+)+)_([a-z]+)")
 
+if TYPE_CHECKING:
+    from schemas.registry import Held
+
 T = TypeVar("T")
 Reopen = Callable[[], AbstractContextManager[Iterator[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to validate. home: NPR_HOME, for installed schemas and the key of pseudonyms. most: places listed a group."""
+    """How to validate. home: NPR_HOME, for installed schemas and the key of pseudonyms. most: places listed a group.
+
+    chunk: bytes judged at once. alone: so many chunks are judged before other processes are started.
+    """
 
     home: Path
     show_keys: bool = False
     most: int = 20
     controls: bool = True
+    chunk: int = CHUNK
+    alone: int = ALONE
     workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     limits: opening.Limits = field(default_factory=opening.Limits)
 
@@ -90,13 +99,14 @@ class Source:
 def validate(paths: Iterable[Path], options: Options) -> Iterator[FileReport]:
     """A report for each message in files and folders. WrongUse for a path that is not there or holds nothing."""
     secret = _secret(options.home)
-    for path in files(paths):
-        try:
-            for source in sources(path, options.limits):
-                yield validate_source(source, options, secret, apart=path.stat().st_size > SMALL)
-        except DataRefused as refused:
-            told = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
-            yield FileReport(path.name, refused=told)
+    with Crew(options.workers) as crew:
+        for path in files(paths):
+            try:
+                for source in sources(path, options.limits):
+                    yield validate_source(source, options, secret, crew, large=path.stat().st_size > SMALL)
+            except DataRefused as refused:
+                told = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
+                yield FileReport(path.name, refused=told)
 
 
 def files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -180,9 +190,16 @@ def schema_for(namespace: str, home: Path) -> Layout:
     raise DataRefused(
         "the root element is of no message that there is a schema for",
         rule="module and version follow from the namespace of Melding",
-        fix=f"there are: {', '.join(f'{held.module} {held.version}' for held in registry.held())}; "
-        "others can be put in with `npr schema add PATH`",
+        fix=f"there are: {_listed(registry.held())}; others can be put in with `npr schema add PATH`",
     )
+
+
+def _listed(held: Iterable[Held]) -> str:
+    """Versions by module."""
+    versions: defaultdict[str, list[str]] = defaultdict(list)
+    for one in held:
+        versions[one.module].append(one.version)
+    return "; ".join(f"{module} {', '.join(found)}" for module, found in sorted(versions.items()))
 
 
 @cache
@@ -195,16 +212,16 @@ def _schema_apart(namespace: str, home: Path) -> Layout:
 # One document
 
 
-def validate_source(source: Source, options: Options, secret: bytes, *, apart: bool = False) -> FileReport:
-    """The report of one document. apart: look up schemas in a process of its own, so that their library goes again."""
+def validate_source(source: Source, options: Options, secret: bytes, crew: Crew, *, large: bool = False) -> FileReport:
+    """The report of one document. large: leave schemas and chunks to other processes, whose memory goes with them."""
     report = FileReport(source.name, source.packing, findings=Findings(options.most))
-    look_up = partial(_schema_apart if apart else schema_for, home=options.home)
+    look_up = partial(_schema_apart if large else schema_for, home=options.home)
     try:
         with source.open() as raw:
             text = opening.as_utf8(raw, source.name)
             report.encoding = text.encoding
-            cutter = Cutter(text.blocks, look_up)
-            done = _in_pieces(cutter, report, options, secret)
+            cutter = Cutter(text.blocks, look_up, options.chunk)
+            done = _in_pieces(cutter, report, replace(options, alone=0) if large else options, secret, crew)
         report.bytes = cutter.bytes
         if done is not Done.ALL:
             _as_a_whole(source, cutter, report, begun=done is Done.SOME)
@@ -221,7 +238,7 @@ class Done(Enum):
     NOTHING = auto()
 
 
-def _in_pieces(cutter: Cutter, report: FileReport, options: Options, secret: bytes) -> Done:
+def _in_pieces(cutter: Cutter, report: FileReport, options: Options, secret: bytes, crew: Crew) -> Done:
     """Judge a document by chunks, into the report."""
     try:
         layout = cutter.start()
@@ -235,7 +252,7 @@ def _in_pieces(cutter: Cutter, report: FileReport, options: Options, secret: byt
     wanted = Wanted(layout, cutter.melding, across, secret, options.show_keys, options.most, options.controls)
     judge, book = Judge(wanted), _Book(across)
     ended = True
-    for judged in _judged(_pieces(cutter), judge, wanted, options.workers):
+    for judged in _judged(_pieces(cutter), judge, options.alone, crew):
         if judged is None:
             ended = False
             break
@@ -308,35 +325,52 @@ def _pieces(cutter: Cutter) -> Iterator[Chunk | None]:
         yield None
 
 
-def _judged(chunks: Iterator[Chunk | None], judge: Judge, wanted: Wanted, workers: int) -> Iterator[Judged | None]:
+def _judged(chunks: Iterator[Chunk | None], judge: Judge, alone: int, crew: Crew) -> Iterator[Judged | None]:
     """What each chunk says, in order; None for one that cannot stand alone."""
-    for chunk in islice(chunks, ALONE):
+    for chunk in islice(chunks, alone):
         yield judge.chunk(chunk) if chunk is not None else None
-    following = next(chunks, _END)
-    if following is _END:
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(wanted,)) as processes:
+    yield from crew.judged(chunks, judge.wanted)
+
+
+class Crew:
+    """Processes that judge chunks. They are started when first needed and kept for the files that follow."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._processes: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._processes is not None:
+            self._processes.shutdown(cancel_futures=True)
+
+    def _begun(self) -> ProcessPoolExecutor:
+        if self._processes is None:
+            # A fork of a process with threads may lock up.
+            self._processes = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+        return self._processes
+
+    def judged(self, chunks: Iterator[Chunk | None], wanted: Wanted) -> Iterator[Judged | None]:
+        """What each chunk says, in order."""
+        packed = pickle.dumps(wanted)
         waiting: deque[Future[Judged | None]] = deque()
-        for chunk in chain((following,), chunks):
-            waiting.append(processes.submit(_work, chunk))
-            if len(waiting) > workers + 2:
+        for chunk in chunks:
+            waiting.append(self._begun().submit(_work, packed, chunk))
+            if len(waiting) > self._workers + 2:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-_END: Final[Any] = object()
-_mine: list[Judge] = []
+@lru_cache(maxsize=1)
+def _judge_of(packed: bytes) -> Judge:
+    return Judge(pickle.loads(packed))  # noqa: S301 - from the process that started this one
 
 
-def _begin(wanted: Wanted) -> None:
-    """Start of a process that judges chunks of one message."""
-    _mine[:] = [Judge(wanted)]
-
-
-def _work(chunk: Chunk | None) -> Judged | None:
-    return _mine[0].chunk(chunk) if chunk is not None else None
+def _work(packed: bytes, chunk: Chunk | None) -> Judged | None:
+    return _judge_of(packed).chunk(chunk) if chunk is not None else None
 
 
 # Keys that span chunks

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -531,7 +531,11 @@ class _Validation:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
         log = self._reader.feed_error_log
         if len(log) > self._seen:
-            self.faults += [_fault(entry, self._line) for entry in list(log)[self._seen :]]
+            for entry in list(log)[self._seen :]:
+                fault = _fault(entry, self._line)
+                # A long text comes in pieces, each of which is told of.
+                if not (fault.rule in _OF_TEXT and self.faults and replace(self.faults[-1], line=fault.line) == fault):
+                    self.faults.append(fault)
             self._seen = len(log)
 
     def _end(self) -> None:
@@ -580,6 +584,7 @@ _NAMESPACE: Final = re.compile(r"\{[^}]*\}")
 # A name in a document that is not ours may be anything, so also a number that means a person.
 _NAME: Final = re.compile(r"(?!.*\d{6})[^\W\d][\w.-]{0,63}")
 
+_OF_TEXT: Final = ("SCHEMAV_CVC_COMPLEX_TYPE_2_1", "SCHEMAV_CVC_COMPLEX_TYPE_2_3")
 _TEXTS: Final = {
     "SCHEMAV_CVC_COMPLEX_TYPE_4": "the attribute is required but missing",
     "SCHEMAV_CVC_COMPLEX_TYPE_3_2_1": "the attribute is not allowed",

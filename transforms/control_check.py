@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any, Final, NamedTuple, cast
-from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
@@ -24,6 +24,7 @@ from schemas.controls import Control, Controls
 from schemas.layout import Layout
 from schemas.xsd import XSD, faulty_elements, schema_of
 from transforms.key_check import ONE_WAY
+from transforms.message_chunks import places
 
 _YEAR: Final = re.compile(r"(19|20)\d\d(?=-)")
 _SPECIAL: Final = re.compile(r"[.\\?*+{}()\[\]|^-]")
@@ -122,23 +123,24 @@ class Sieve:
         wanted = [control for control in controls.values() if control.cls in inside]
         names = {node.name for node in layout.nodes}
         self._patterns = schema_of(_sieve_schema(layout.namespace, names, wanted, period).encode())
-        self._dated = [etree.XPath(path, namespaces={"n": layout.namespace}) for path in _dated(wanted, period)]
+        self._dated = [etree.XPath(path, namespaces={"n": layout.namespace}) for path in _dated(layout, wanted, period)]
 
-    def suspects(self, tree: etree._Element) -> list[etree._Element]:
-        """Elements to judge, in no order, each once."""
-        return list(dict.fromkeys((*faulty_elements(self._patterns, tree), *self.dated(tree))))
+    def suspects(self, tree: etree._Element, melding: etree._Element) -> list[etree._Element]:
+        """Elements to judge, in no order, each once. tree: the document that ``melding`` is in."""
+        return list(dict.fromkeys((*faulty_elements(self._patterns, tree), *self.dated(melding))))
 
-    def dated(self, tree: etree._Element) -> list[etree._Element]:
+    def dated(self, melding: etree._Element) -> list[etree._Element]:
         """Those whose dates are unusual, or are compared."""
         found: dict[etree._Element, None] = {}
         for path in self._dated:
-            found |= dict.fromkeys(cast("list[Any]", path(tree)))
+            found |= dict.fromkeys(cast("list[Any]", path(melding)))
         return list(found)
 
 
-def classes_above(layout: Layout) -> set[str]:
-    """Classes that stand outside patients only; their few elements are judged without a sieve."""
-    return {node.name for node in layout.nodes} - _classes_of_patients(layout)
+def places_above(layout: Layout) -> list[str]:
+    """Where classes stand that are outside patients only; their few elements are judged without a sieve."""
+    above = {node.name for node in layout.nodes} - _classes_of_patients(layout)
+    return [place for cls in sorted(above) for place in places(layout, cls)]
 
 
 def _classes_of_patients(layout: Layout) -> set[str]:
@@ -154,7 +156,7 @@ def _sieve_schema(namespace: str, names: set[str], wanted: list[Control], period
     elements = "".join(_element(name, controls, period) for name, controls in of.items())
     return (
         '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" elementFormDefault="qualified" '
-        f"targetNamespace={quoteattr(namespace)}>{elements}</xs:schema>"
+        f"targetNamespace={_quoted(namespace)}>{elements}</xs:schema>"
     )
 
 
@@ -216,24 +218,28 @@ def _narrow(attribute: etree._Element, patterns: list[str]) -> bool:
     return True
 
 
+def _quoted(text: str) -> str:
+    return f'"{escape(text)}"'
+
+
 def _element(name: str, controls: list[Control], period: Period) -> str:
     attributes = "".join(_attribute(control, period) for control in controls)
     return (
-        f'<xs:element name={quoteattr(name)}><xs:complexType mixed="true"><xs:sequence>'
+        f'<xs:element name={_quoted(name)}><xs:complexType mixed="true"><xs:sequence>'
         '<xs:any processContents="lax" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>'
         f'{attributes}<xs:anyAttribute processContents="skip"/></xs:complexType></xs:element>'
     )
 
 
 def _attribute(control: Control, period: Period) -> str:
-    facets = "".join(f"<xs:enumeration value={quoteattr(code)}/>" for code in _always_valid(control, period))
+    facets = "".join(f"<xs:enumeration value={_quoted(code)}/>" for code in _always_valid(control, period))
     if control.pattern:
-        facets += f"<xs:pattern value={quoteattr(control.pattern)}/>"
+        facets += f"<xs:pattern value={_quoted(control.pattern)}/>"
     if control.mandatory:
         facets += '<xs:minLength value="1"/>'
     use = ' use="required"' if control.mandatory else ""
     return (
-        f"<xs:attribute name={quoteattr(control.attribute)}{use}><xs:simpleType>"
+        f"<xs:attribute name={_quoted(control.attribute)}{use}><xs:simpleType>"
         f'<xs:restriction base="xs:string">{facets}</xs:restriction></xs:simpleType></xs:attribute>'
     )
 
@@ -248,29 +254,32 @@ def _always_valid(control: Control, period: Period) -> list[str]:
     return sure or [_NO_CODE]
 
 
-def _dated(wanted: list[Control], period: Period) -> Iterator[str]:
-    """XPaths of elements whose own dates decide: codes outside the usual years, and ranges."""
-    first, last = period.years
+def _dated(layout: Layout, wanted: list[Control], period: Period) -> Iterator[str]:
+    """XPaths from Melding of elements whose own dates decide: codes outside the usual years, and ranges."""
     for control in wanted:
-        here = f"//n:{control.cls}[@{control.attribute}]"
         if control.code_list and control.held and _limited(code_list(control.code_list)):
-            yield from _outside(control, first, last)
+            yield from _outside(layout, control, *period.years)
         if control.low or control.high:
-            yield here
+            yield from (f"{_from(place)}[@{control.attribute}]" for place in places(layout, control.cls))
 
 
-def _outside(control: Control, first: int, last: int) -> Iterator[str]:
+def _outside(layout: Layout, control: Control, first: int, last: int) -> Iterator[str]:
     where, _, attribute = control.code_date.partition("/@")
     usual = " or ".join(f"starts-with(@{attribute},'{year}-')" for year in range(last, first - 1, -1))
     unusual = f"[not({usual or 'false()'})]"
     own = f"n:{control.cls}[@{control.attribute}]"
-    if where == ".":
-        yield f"//{own}{unusual}"
-    elif where == "..":
-        yield f"//*{unusual}/{own}"
-    elif where != "Melding":
+    if where.startswith("ancestor::"):
         # Looked for from above: there are fewer above.
-        yield f"//n:{where.removeprefix('ancestor::')}{unusual}//{own}"
+        for place in places(layout, where.removeprefix("ancestor::")):
+            yield f"{_from(place)}{unusual}//{own}"
+    elif where != "Melding":
+        up = "" if where == "." else "/.."
+        for place in places(layout, control.cls):
+            yield f"{_from(place)}[@{control.attribute}]{up}{unusual}" + (f"/{own}" if up else "")
+
+
+def _from(place: str) -> str:
+    return "/".join(f"n:{name}" for name in place.split("/"))
 
 
 def _limited(held: CodeList) -> bool:

@@ -18,7 +18,7 @@ from lxml import etree
 
 from schemas.layout import Layout
 from schemas.xsd import Constraint
-from transforms.message_chunks import chain_of
+from transforms.message_chunks import chain_of, places
 
 ONE_WAY: Final = "-?(0|[1-9][0-9]*)"
 TEXT: Final = "text"
@@ -49,6 +49,8 @@ def kind_of(layout: Layout, one: Constraint, field: str) -> str | None:
 class _Reference:
     """Values that must stand among others, as XPaths from Melding."""
 
+    elements: etree.XPath
+    field: str
     values: etree.XPath
     known: etree.XPath
 
@@ -62,6 +64,7 @@ class KeySieve:
         self._spaces = {"n": layout.namespace} if layout.namespace else None
         self._suspects: list[etree.XPath] = []
         self._references: list[_Reference] = []
+        self._wrong: list[etree.XPath] = []
         self._above = chain_of(layout)[:-1]
         self._holders = self._compiled("/".join((".", *map(self._step, self._above[1:]))))
         by_name = {one.name: one for one in found}
@@ -71,12 +74,23 @@ class KeySieve:
 
     def sound(self, melding: etree._Element) -> bool:
         """True when no key in the tree can be at fault, but for those that span chunks."""
-        if len(cast("list[Any]", self._holders(melding))) > 1 or any(path(melding) for path in self._suspects):
+        if len(cast("list[Any]", self._holders(melding))) > 1 or any(
+            path(melding) for path in (*self._suspects, *self._wrong)
+        ):
             return False
         return all(
             set(cast("list[Any]", one.values(melding))) <= set(cast("list[Any]", one.known(melding)))
             for one in self._references
         )
+
+    def strays(self, melding: etree._Element) -> Iterator[etree._Element]:
+        """Elements that refer to what is not there. libxml2 does not tell which those are."""
+        for path in self._wrong:
+            yield from cast("list[Any]", path(melding))
+        for one in self._references:
+            known = set(cast("list[Any]", one.known(melding)))
+            found = cast("list[Any]", one.elements(melding))
+            yield from (element for element in found if element.get(one.field, next(iter(known), "")) not in known)
 
     def _add(self, layout: Layout, one: Constraint, by_name: dict[str, Constraint]) -> None:
         paths = paths_of(one)
@@ -89,21 +103,23 @@ class KeySieve:
         pairs = ((name, kind) for name, kind in zip(one.fields, kinds, strict=True) if kind == NUMBER)
         self.numbers |= {(cls, name.removeprefix("@")) for name, _ in pairs for cls in classes}
         if referred is not None:
-            self._refer(one, referred, paths)
+            self._refer(layout, one, referred, paths)
         elif one.scope not in self._above:
-            self._suspects += [self._compiled(path) for path in self._twice(one, paths)]
+            self._suspects += [self._compiled(path) for path in self._twice(layout, one, paths)]
 
-    def _twice(self, one: Constraint, paths: tuple[str, ...]) -> Iterator[str]:
+    def _twice(self, layout: Layout, one: Constraint, paths: tuple[str, ...]) -> Iterator[str]:
         """Elements whose first field is that of one before it; or, for a key, that lack a field."""
         if len(paths) > 1 or "/" in paths[0]:
             self.supported = False
             return
         first, cls = one.fields[0], self._step(paths[0])
-        yield f".//{self._step(one.scope)}/{cls}[preceding-sibling::{cls}][{first} = preceding-sibling::{cls}/{first}]"
-        if one.kind == "key":
-            yield from (f".//{self._step(one.scope)}/{cls}[not({name})]" for name in one.fields)
+        for place in places(layout, one.scope):
+            here = f"{self._steps(place)}/{cls}"
+            yield f"{here}[preceding-sibling::{cls}][{first} = preceding-sibling::{cls}/{first}]"
+            if one.kind == "key":
+                yield from (f"{here}[not({name})]" for name in one.fields)
 
-    def _refer(self, one: Constraint, referred: Constraint, paths: tuple[str, ...]) -> None:
+    def _refer(self, layout: Layout, one: Constraint, referred: Constraint, paths: tuple[str, ...]) -> None:
         there = paths_of(referred)
         if there is None or len(there) > 1 or len(referred.fields) != 1 or referred.scope != one.scope:
             self.supported = False
@@ -112,15 +128,17 @@ class KeySieve:
         for path in paths:
             if one.scope in self._above:
                 here = "/".join((".", *map(self._step, self._above[1 : self._above.index(one.scope) + 1])))
-                values = self._compiled(f"{here}/{self._steps(path)}/{one.fields[0]}")
-                self._references.append(_Reference(values, self._compiled(f"{here}/{target}")))
+                place, field = f"{here}/{self._steps(path)}", one.fields[0]
+                made = [self._compiled(text) for text in (place, f"{place}/{field}", f"{here}/{target}")]
+                self._references.append(_Reference(made[0], field.removeprefix("@"), made[1], made[2]))
             else:
                 up = "/".join([".."] * len(path.split("/")))
                 wrong = f"[{one.fields[0]} and not({one.fields[0]} = {up}/{target})]"
-                self._suspects.append(self._compiled(f".//{self._step(one.scope)}/{self._steps(path)}{wrong}"))
+                for place in places(layout, one.scope):
+                    self._wrong.append(self._compiled(f"{self._steps(place)}/{self._steps(path)}{wrong}"))
 
     def _step(self, name: str) -> str:
-        return f"n:{name}" if self._spaces else name
+        return f"n:{name}" if self._spaces and name != "." else name
 
     def _steps(self, path: str) -> str:
         return "/".join(self._step(name) for name in path.split("/"))

@@ -33,7 +33,7 @@ from schemas.xsd import (
     sound_below,
     source_line,
 )
-from transforms.control_check import Narrowing, Period, Sieve, classes_above, judge
+from transforms.control_check import Narrowing, Period, Sieve, judge, places_above
 from transforms.key_check import TEXT, KeySieve, kind_of, paths_of
 from transforms.message_chunks import SHELL_LINE, Chunk, Frame, chain_of
 
@@ -163,7 +163,7 @@ class Judge:
         self.wanted = wanted
         self._twice = {f"the key occurs twice ({one.name})" for one in wanted.spanning}
         self._period = Period(wanted.melding)
-        self._above = classes_above(wanted.layout)
+        self._above = places_above(wanted.layout)
 
     @cached_property
     def _schema(self) -> etree.XMLSchema:
@@ -221,24 +221,25 @@ class Judge:
     ) -> Judged:
         judged = Judged(Findings(self.wanted.most))
         sound = first == 0 and self._is_sound(tree)
+        melding = next(tree.iter(self._tag("Melding")), None)
+        finder = _Finder(tree, melding, self._key_sieve)
         for fault, path in () if sound else located_faults(schema, tree):
             line = line_of(fault.line or 0)
             if line is not None and not (fault.rule == TWICE and fault.text in self._twice):
-                judged.findings.add(group_of(fault), partial(self._place, tree, path, line))
-        melding = next(tree.iter(self._tag("Melding")), None)
+                judged.findings.add(group_of(fault), partial(self._place, finder, fault, path, line))
         if melding is not None:
             judged.keys = list(self._keys(melding, line_of, first))
             if self._controls:
-                suspects = self._sieve.dated(tree) if sound else self._sieve.suspects(tree)
-                above = melding.iter(*(self._tag(name) for name in self._above))
+                suspects = self._sieve.dated(melding) if sound else self._sieve.suspects(tree, melding)
+                above = (one for place in self._above for one in self._below(melding, place.split("/")))
                 self._control((*above, *suspects), line_of, judged.findings)
         return judged
 
     def _tag(self, name: str) -> str:
         return f"{{{self.wanted.layout.namespace}}}{name}" if self.wanted.layout.namespace else name
 
-    def _place(self, tree: etree._Element, path: str, line: int | None) -> Place:
-        return self._place_of(element_at(tree, path), line)
+    def _place(self, finder: _Finder, fault: SchemaFault, path: str, line: int | None) -> Place:
+        return self._place_of(finder.element(fault, path), line)
 
     def _place_of(self, element: etree._Element | None, line: int | None) -> Place:
         return Place(line, self._record(element) if element is not None else "")
@@ -269,7 +270,7 @@ class Judge:
                 yield keys
 
     def _below(self, element: etree._Element, steps: Iterable[str]) -> list[etree._Element]:
-        path = "/".join(self._tag(step) for step in steps)
+        path = "/".join(self._tag(step) for step in steps if step != ".")
         return element.findall(path) if path else [element]
 
     def _control(
@@ -283,6 +284,26 @@ class Judge:
                 cls = etree.QName(element).localname
                 group = Group("control", outcome.check, cls, outcome.attribute, outcome.text, outcome.consequence)
                 findings.add(group, partial(self._place_of, element, line))
+
+
+class _Finder:
+    """Finds the element a fault is about."""
+
+    def __init__(self, tree: etree._Element, melding: etree._Element | None, keys: KeySieve) -> None:
+        self._tree, self._melding, self._keys = tree, melding, keys
+
+    @cached_property
+    def _strays(self) -> list[etree._Element]:
+        return list(self._keys.strays(self._melding)) if self._melding is not None else []
+
+    def element(self, fault: SchemaFault, path: str) -> etree._Element | None:
+        """By its path, or the next on that line that refers to what is not there."""
+        if path or fault.rule != TWICE:
+            return element_at(self._tree, path)
+        for number, one in enumerate(self._strays):
+            if source_line(one) == fault.line and etree.QName(one).localname == fault.element:
+                return self._strays.pop(number)
+        return None
 
 
 def _same(value: str, kind: str) -> str:

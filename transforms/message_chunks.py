@@ -28,6 +28,7 @@ from schemas.xsd import Walked, fragment, open_tags, walk
 
 MSGHEAD: Final = "{http://www.kith.no/xmlstds/msghead/2006-05-24}"
 CHUNK: Final = 262_144
+_COMMENT: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
 SHELL_LINE: Final = 1
 LARGEST: Final = 4_194_304
 _CUT: Final = etree.tostring(etree.PI("cut"))
@@ -72,8 +73,9 @@ class Frame:
 class Cutter:
     """One message, read once. Raises Whole when it cannot be cut, and what ``layout_of`` raises for its namespace."""
 
-    def __init__(self, blocks: Iterator[bytes], layout_of: Callable[[str], Layout]) -> None:
+    def __init__(self, blocks: Iterator[bytes], layout_of: Callable[[str], Layout], chunk: int = CHUNK) -> None:
         self._blocks = blocks
+        self._chunk = chunk
         self._layout_of = layout_of
         self.layout: Layout | None = None
         self.in_head = False
@@ -103,12 +105,13 @@ class Cutter:
 
     def chunks(self) -> Iterator[Chunk]:
         """All runs of patients but the first, which becomes part of the frame."""
-        self._line = 1 + self._head.count(b"\n")
-        self._first = self._next_chunk()
-        self._forward(self._first)
+        before = self._first = self._next_chunk()
+        self._line = 1 + self._head.count(b"\n") + before.count(b"\n")
         while data := self._next_chunk():
+            self._follow(before)
             yield Chunk(self._shell, data, self._line)
-            self._forward(data)
+            self._line += data.count(b"\n")
+            before = data
 
     @property
     def begun(self) -> bool:
@@ -149,7 +152,7 @@ class Cutter:
 
     def _next_chunk(self) -> bytes:
         """The next run of patients, taken off what was read; empty at the end."""
-        size = max(CHUNK, 8 * len(self._shell.before))
+        size = max(self._chunk, len(self._shell.before))
         while True:
             self._fill(size)
             if self._ended:
@@ -165,14 +168,16 @@ class Cutter:
                 raise Whole("a patient is very large")
             size *= 2
 
-    def _forward(self, data: bytes) -> None:
-        """Past this run: its lines, and the shell for what follows when another holder has begun in it."""
-        self._line += data.count(b"\n")
+    def _follow(self, before: bytes) -> None:
+        """Renew the shell when another holder has begun in the run before."""
+        if _last_tag(before, self._names[-1]) < 0:
+            return
+        data = _COMMENT.sub(b"", before)
         start = _last_tag(data, self._names[-1])
         if start < 0:
             return
         first = next((m.start() for m in _tag(self._patient).finditer(data, start)), -1)
-        if first < 0 or b"<!" in data or b"<?" in data or len(chain_of(self._known())) != _LEVELS:
+        if first < 0 or b"<!" in data or b"<?" in before or len(chain_of(self._known())) != _LEVELS:
             raise Whole("another institution begins in an unusual way")
         closing = b"</" + self._names[-1] + b">"
         tree = fragment(self._around.before + data[start:first] + closing + self._around.after)
@@ -219,8 +224,17 @@ class Cutter:
 
 def chain_of(layout: Layout) -> tuple[str, ...]:
     """Names from Melding down to the patient."""
+    return _names_to(layout, layout.patient)
+
+
+def places(layout: Layout, cls: str) -> list[str]:
+    """Where a class stands, as paths of names from Melding; ``.`` for Melding itself."""
+    paths = ("/".join(_names_to(layout, node.id)[1:]) for node in layout.nodes if node.name == cls)
+    return [path or "." for path in paths]
+
+
+def _names_to(layout: Layout, node_id: str | None) -> tuple[str, ...]:
     names = []
-    node_id: str | None = layout.patient
     while node_id is not None:
         node = layout.node(node_id)
         names.append(node.name)

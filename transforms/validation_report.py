@@ -10,6 +10,7 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -39,7 +40,6 @@ _FIXES: Final = {
     "XML_NOT_READ": "leave out what is that large or that deep",
 }
 _TYPE_FIXES: Final = {
-    "type date.": "write days as 2020-12-31",
     "type date": "write days as 2020-12-31",
     "type dateTime": "write times as 2020-12-31T23:59:00",
     "type integer": "write digits only",
@@ -103,6 +103,8 @@ def fix(group: Group) -> str:
     if group.rule == "SCHEMAV_CVC_IDC":
         twice = group.text.startswith("the key occurs twice")
         return "give each record its own key; it may have been written twice" if twice else _REFERENCE
+    if re.search(r"type list\d+$", group.text):
+        return "write a code of that list"
     typed = next((text for name, text in _TYPE_FIXES.items() if group.text.endswith(name)), None)
     return typed or _FIXES.get(group.rule, "write the value as the schema says")
 
@@ -222,19 +224,23 @@ def _text_of_file(report: FileReport) -> Iterator[str]:
 
 
 def _headline(report: FileReport) -> str:
+    return f"{report.verdict}{': ' if report.refused else ', '}{_figures(report)}"
+
+
+def _figures(report: FileReport) -> str:
     if report.refused is not None:
-        return f"refused: {report.refused['what']}"
+        return report.refused["what"]
     faults = sum(count for group, count, _ in report.groups() if group.kind != "control")
     controls = sum(count for group, count, _ in report.groups() if group.kind == "control")
-    return (
-        f"{report.verdict}, {_times(faults, 'fault')}, {_times(controls, 'remark')} of the controls ({_about(report)})"
-    )
+    return f"{_times(faults, 'fault')}, {_times(controls, 'remark')} of the controls ({_about(report)})"
 
 
 def _about(report: FileReport) -> str:
+    packed = "" if report.packing == "plain" else f", {report.packing}"
+    if not report.module:
+        return f"not seen to be a message, {report.encoding}{packed}"
     schema = "official schema" if report.official else "our schema, not the official one"
     head = "under MsgHead" if report.in_head else "bare"
-    packed = "" if report.packing == "plain" else f", {report.packing}"
     return f"{report.module} {report.version}, {schema}, {head}, {report.encoding}{packed}"
 
 
@@ -272,7 +278,7 @@ def as_html(reports: Sequence[FileReport]) -> str:
     parts = "\n".join(_html_of_file(number, report) for number, report in enumerate(reports, 1))
     links = "".join(
         f'<tr><td><a href="#file-{number}">{html.escape(report.name)}</a></td><td>{_badge(report)}</td>'
-        f"<td>{html.escape(_headline(report))}</td></tr>"
+        f"<td>{html.escape(_figures(report))}</td></tr>"
         for number, report in enumerate(reports, 1)
     )
     return (

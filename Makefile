@@ -27,6 +27,7 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/run.py
 

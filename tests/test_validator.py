@@ -175,7 +175,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 @pytest.mark.parametrize("seed", range(6))
 def test_verdicts_are_those_of_the_whole_document(seed: int, schema: etree.XMLSchema) -> None:
-    dice = random.Random(seed)  # noqa: S311 - draws test cases
+    dice = random.Random(seed)
     base = message(5, 3).encode()
     verdicts = {True: 0, False: 0}
     for number in range(200):
@@ -192,7 +192,7 @@ def test_verdicts_are_those_of_the_whole_document(seed: int, schema: etree.XMLSc
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_text_that_is_spoiled_anywhere_has_the_verdict_of_the_whole(seed: int, schema: etree.XMLSchema) -> None:
-    dice = random.Random(seed)  # noqa: S311 - draws test cases
+    dice = random.Random(seed)
     base = message(4, 2).encode()
     for number in range(150):
         at = dice.randrange(len(base))
@@ -366,7 +366,7 @@ def test_our_patterns_take_what_the_published_ones_take() -> None:
     text = (SHARED / "domain/data/xpr56-attribute-controls.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
     ours = {(c.cls, c.attribute): c for c in controls_for(load_layout("ord", "54.0.1")).values()}
-    dice = random.Random(1)  # noqa: S311 - draws test cases
+    dice = random.Random(1)
     corpus = [
         "",
         "1",

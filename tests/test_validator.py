@@ -221,6 +221,29 @@ def test_a_valid_message_is_valid_in_pieces_and_with_several_processes(tmp_path:
     assert faults(report) == {("Objektholder", "pasientNr"): 1, ("RefEnhet", "typeEnhet"): 128}
 
 
+IDE = (
+    OPENING.replace("_ord", "_ide")
+    + '<Institusjon institusjonID="900000014">\n'
+    + "".join(f'<PasientIdent pid="P{n}" fid="F{n}" typeID="1"/>\n' for n in range(60))
+    + "</Institusjon></Melding>"
+)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_patients_without_children_are_cut_apart_too(seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - draws test cases
+    schema = compile_schema(load_layout("ide", "54.0.1").xsd)
+    assert report_of(IDE).verdict == "valid"
+    twice = report_of(IDE.replace('pid="P59"', 'pid="P3"'))
+    assert (faults(twice), lines(twice)) == ({("PasientIdent", "pid"): 1}, [63])
+    for number in range(100):
+        root = etree.fromstring(IDE.encode())
+        dice.choice(MUTATIONS)(root, dice)
+        text = etree.tostring(root)
+        found = report_of(text, chunk=300)
+        assert (found.refused is None and not faults(found)) == schema.validate(etree.fromstring(text)), number
+
+
 # What is told
 
 

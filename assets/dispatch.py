@@ -7,15 +7,29 @@ Belongs here: calling the channel once, after everything was checked. Does not b
 from __future__ import annotations
 
 from assets.ports import Run
+from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest
 
 
 def dispatch(run: Run) -> Delivery:
     """Hand over the submission; repeating it changes nothing. Then make the analysts' views anew."""
     manifest = run.store.load("manifest", run.key, Manifest)
+    insist_allowed(manifest)
     channel = run.channel()
     delivered = channel.hand_over(run.store.shipments(run.key, manifest.submission), manifest)
     record = Delivery(submission=manifest.submission, channel=channel.name, files=dict(delivered))
     run.store.save("dispatch", run.key, record)
     run.store.publish_views()
     return record
+
+
+def insist_allowed(manifest: Manifest) -> None:
+    """Towards NPR a dated requirement stops from its date what it warned of before; a rehearsal only shows it."""
+    stops = [ruling for ruling in manifest.rulings if ruling.verdict == "stop"]
+    if stops and manifest.profile != "rehearsal":
+        raise DataRefused(
+            f"{len(stops)} dated requirements of the registry stop this submission; nothing was handed over",
+            where="\n         ".join(f"{ruling.module}: {ruling.text}" for ruling in stops),
+            rule=", ".join(sorted({ruling.requirement for ruling in stops})),
+            fix="correct the source and extract again; finding.findings in npr.duckdb names the rows",
+        )

@@ -16,7 +16,7 @@ What is guarded against, each of it measured with lxml 6.1.3 (libxml2 2.14.6):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,8 @@ CATALOGUE: Final = {
     "http://www.w3.org/2000/09/xmldsig#": HEAD.parent / "xmldsig.xsd",
     "http://www.kith.no/xmlstds/base64container": HEAD.parent / "base64container.xsd",
     "http://www.kith.no/xmlstds/msghead/2006-05-24": HEAD,
+    "http://www.w3.org/1999/xlink": HEAD.parent / "xlink.xsd",
+    "http://www.w3.org/XML/1998/namespace": HEAD.parent / "xml.xsd",
 }
 
 _LOADING: Final = tuple(XSD + name for name in ("import", "include", "redefine", "override"))
@@ -269,9 +271,10 @@ Change = Callable[[etree._Element], None]  # noqa: SLF001 - lxml has no public n
 class _Bundle(etree.Resolver):
     """Schema documents that belong together, under names of our own. libxml2 is given these and nothing else."""
 
-    def __init__(self, change: Change | None = None) -> None:
+    def __init__(self, change: Change | None = None, more: Mapping[str, Path] | None = None) -> None:
         self.names: dict[Path, str] = {}
         self._change = change
+        self._catalogue = {**CATALOGUE, **(more or {})}
         self._documents: dict[str, bytes] = {}
 
     def add(self, path: Path) -> str:
@@ -284,7 +287,7 @@ class _Bundle(etree.Resolver):
                 self._change(root)
             for element in root.iterchildren(*_LOADING):
                 if element.get("schemaLocation") is not None:
-                    element.set("schemaLocation", self.add(_located(path, element)))
+                    element.set("schemaLocation", self.add(_located(path, element, self._catalogue)))
             self._documents[name] = etree.tostring(root, encoding="utf-8")
         return self.names[path]
 
@@ -321,15 +324,15 @@ def _schema_root(path: Path) -> etree._Element:
     return root
 
 
-def _located(path: Path, element: etree._Element) -> Path:
+def _located(path: Path, element: etree._Element, catalogue: Mapping[str, Path]) -> Path:
     """The file an import or include means: beside the schema itself, else in the catalogue."""
     location = element.get("schemaLocation", "")
     beside = path.parent / location
     # A schema from outside must not reach into other folders, let alone the network.
     if location == Path(location).name and beside.is_file():
         return beside
-    if (ours := CATALOGUE.get(element.get("namespace", ""))) is not None:
-        return ours
+    if (known := catalogue.get(element.get("namespace", ""))) is not None:
+        return known
     raise WrongUse(
         f"{path.name} loads {location}, which is not beside it",
         where=f"{path}, line {element.sourceline}",
@@ -345,12 +348,15 @@ def local_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(bundle.names, key=lambda file: (file.name, file)))
 
 
-def compile_schema(path: Path, change: Change | None = None) -> etree.XMLSchema:
+def compile_schema(
+    path: Path, change: Change | None = None, *, catalogue: Mapping[str, Path] | None = None
+) -> etree.XMLSchema:
     """A schema with all it loads, from local files only. WrongUse when it cannot be loaded or does not compile.
 
-    change: may alter the root of each file after it was read, in memory.
+    change: may alter the root of each file after it was read, in memory. catalogue: namespace -> file, for what lies
+    neither beside the schema nor among our own.
     """
-    return _driver([path], change)
+    return _driver([path], change, catalogue)
 
 
 def compile_with_head(layout: Layout) -> etree.XMLSchema:
@@ -358,8 +364,10 @@ def compile_with_head(layout: Layout) -> etree.XMLSchema:
     return _driver([HEAD, layout.xsd])
 
 
-def _driver(paths: list[Path], change: Change | None = None) -> etree.XMLSchema:
-    bundle = _Bundle(change)
+def _driver(
+    paths: list[Path], change: Change | None = None, catalogue: Mapping[str, Path] | None = None
+) -> etree.XMLSchema:
+    bundle = _Bundle(change, catalogue)
     root = etree.Element(f"{XSD}schema")
     for path in paths:
         name = bundle.add(path)

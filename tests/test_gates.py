@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
+from assets.dispatch import insist_allowed
 from assets.rulings import rulings, schema_rule, sending_day
-from schemas.errors import WrongUse
+from schemas.errors import DataRefused, WrongUse
 from schemas.layouts import load_layout
-from schemas.records import Findings, MessageOut
+from schemas.records import Findings, Manifest, MessageOut, RulingOut
 from schemas.requirements import Requirement, requirement, requirements
 from schemas.rulebook import rulebook
 from transforms.gates import gate
@@ -157,3 +158,25 @@ def test_a_schema_fault_names_the_requirement_that_speaks() -> None:
     text = schema_rule(load_layout("ord", "54.0.1"), date(2021, 5, 1))
     assert text.startswith("MSG-15: schema 54.0.1, ours. REQ-SCHEMA: ")
     assert "hdir-technical" in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "verdict", "refused"),
+    [
+        ("rehearsal", "stop", False),
+        ("validation", "stop", True),
+        ("production", "stop", True),
+        ("production", "warn", False),
+        ("production", "pass", False),
+    ],
+)
+def test_a_stop_keeps_a_submission_from_npr(profile: str, verdict: str, refused: bool) -> None:  # noqa: FBT001
+    ruling = RulingOut.model_construct(requirement="REQ-CONTENT", module="ord", verdict=verdict, text="says so")
+    manifest = Manifest.model_construct(profile=profile, rulings=(ruling,))
+    if not refused:
+        insist_allowed(manifest)
+        return
+    with pytest.raises(DataRefused) as stopped:
+        insist_allowed(manifest)
+    assert "ord: says so" in stopped.value.where
+    assert stopped.value.rule == "REQ-CONTENT"

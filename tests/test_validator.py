@@ -231,7 +231,7 @@ IDE = (
 
 @pytest.mark.parametrize("seed", range(2))
 def test_patients_without_children_are_cut_apart_too(seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311 - draws test cases
+    dice = random.Random(seed)
     schema = compile_schema(load_layout("ide", "54.0.1").xsd)
     assert report_of(IDE).verdict == "valid"
     twice = report_of(IDE.replace('pid="P59"', 'pid="P3"'))

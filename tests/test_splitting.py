@@ -76,7 +76,7 @@ def _production(folder: Path, home: Path, more: str = "") -> Path:
     text = (ROOT / "npr.toml").read_text(encoding="utf-8")
     shipping = f'receiver_certificate = "{home / "npr.pem"}"\npacked_bytes = 60000'
     text = text.replace("gzip = false", f"gzip = false\n{shipping}").replace('"rehearsal"', '"production"')
-    text = text.replace('"data/sample/nordfjell"', f'"{folder}"') + more
+    text = text.replace('"data/sample/sorvik"', f'"{folder}"') + more
     (home / "npr.toml").write_text(text, encoding="utf-8")
     toml = folder / "extract.toml"
     toml.write_text(
@@ -86,9 +86,9 @@ def _production(folder: Path, home: Path, more: str = "") -> Path:
 
 
 def test_production_splits_only_with_a_recorded_agreement(extract: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = extract("nordfjell")
+    folder = extract("sorvik")
     config = _production(folder, tmp_path / "settings")
-    arguments = ("run", "2020-T1", "--unit", "nordfjell", "--config", config)
+    arguments = ("run", "2020-T1", "--unit", "sorvik", "--config", config)
     refused = call(*arguments, home=tmp_path / "without")
     assert refused.code == 1
     assert "no agreement with NPR to split is recorded" in refused.err
@@ -102,7 +102,7 @@ def test_production_splits_only_with_a_recorded_agreement(extract: Callable[[str
     # The parts are made, and stay: no channel towards NPR is built, so nothing is handed over.
     assert prepared.code == 1
     assert "no channel" in prepared.err
-    assert len(list((tmp_path / "with").glob("submissions/2020-T1/nordfjell/0001/parts/ord-*.eml"))) > 1
+    assert len(list((tmp_path / "with").glob("submissions/2020-T1/sorvik/0001/parts/ord-*.eml"))) > 1
     assert not (tmp_path / "with" / "outbox").exists()
 
 

@@ -17,6 +17,7 @@ from cryptography import x509
 from pydantic import BaseModel
 
 from schemas.config import Config, Unit
+from schemas.decisions import Decision, DecisionKind
 from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, Submission
@@ -75,6 +76,16 @@ class Channel(Protocol):
 
     def hand_over(self, folder: Path, manifest: Manifest) -> Mapping[str, str]:
         """Deliver the files of the folder; file name -> where it went. Safe to repeat."""
+
+
+class Decisions(Protocol):
+    """What named persons have decided. Kept in the ledger, never changed."""
+
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision, and write it to the audit log."""
+
+    def decisions(self, key: Key, kind: DecisionKind | None = None) -> Sequence[Decision]:
+        """Decisions about a partition, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,33 @@ class TsbModule(_Part):
     module: Literal["sbs", "tsb"] | None = None
 
 
+class LedgerSettings(_Part):
+    """Where the ledger lies; empty = ledger.sqlite in NPR_HOME. Credentials never stand here, see docs/sending.md."""
+
+    url: Short | None = None
+    url_file: Path | None = None
+
+
+class ChannelSettings(_Part):
+    """One way out. units: empty = all. Settings of a kind stand in a subclass of its own, told apart by ``kind``."""
+
+    units: tuple[UnitKey, ...] = ()
+    profiles: tuple[Profile, ...] = Field(min_length=1)
+
+    def serves(self, unit: str, profile: str) -> bool:
+        """Whether it is the way of this unit under this profile."""
+        return profile in self.profiles and (not self.units or unit in self.units)
+
+
+class OutboxSettings(ChannelSettings):
+    """The outbox folder of NPR_HOME."""
+
+    kind: Literal["outbox"]
+
+
+AnyChannel = OutboxSettings
+
+
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
@@ -131,3 +158,5 @@ class Config(_Part):
     units: dict[UnitKey, Unit] = Field(min_length=1)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    ledger: LedgerSettings = LedgerSettings()
+    channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)

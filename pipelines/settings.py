@@ -115,4 +115,8 @@ def _rooted(config: Config, root: Path) -> Config:
     shipping = config.shipping
     if shipping.receiver_certificate:
         shipping = shipping.model_copy(update={"receiver_certificate": root / shipping.receiver_certificate})
-    return config.model_copy(update={"units": units, "shipping": shipping})
+    databases = {
+        key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
+        for key, one in config.databases.items()
+    }
+    return config.model_copy(update={"units": units, "shipping": shipping, "databases": databases})

@@ -7,18 +7,18 @@ not belong here: any implementation (``pipelines``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cryptography import x509
 from pydantic import BaseModel
 
 from schemas.config import Config, Unit
 from schemas.decisions import Decision, DecisionKind
-from schemas.errors import DataRefused
+from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, ShipmentOut, Submission
@@ -219,6 +219,10 @@ def _silent(stage: str, done: int, total: int) -> None:
     """No progress shown."""
 
 
+def _no_database() -> AbstractContextManager[Reading]:
+    raise WrongUse("the unit has no database", where="npr.toml", fix="see docs/sources.md, From a database")
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One partition on its way through the stages, with all it needs."""
@@ -240,6 +244,32 @@ class Run:
     guard: Callable[[Manifest], None] | None = None  # refuses by raising; without one nothing goes to the register
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a source. place: its file, for messages. values: of the parameters it may name as ``:name``."""
+
+    place: str
+    sql: str
+    values: Mapping[str, str | dt.date]
+
+
+class Reading(Protocol):
+    """One read-only transaction on a database: all its queries see the same moment.
+
+    began: that moment by the database's clock, Norwegian local time in whole seconds. What it raises is DataRefused or
+    WrongUse, with the place of the query and without any value of a row, user or password.
+    """
+
+    began: dt.datetime
+
+    def count(self, query: Query) -> int:
+        """How many rows the query has, counted by the database."""
+
+    def rows(self, query: Query) -> tuple[Sequence[str], Iterator[Sequence[tuple[Any, ...]]]]:
+        """Names of the columns, and the rows in batches; no more than one batch is held."""
 
 
 class Workbench(Protocol):

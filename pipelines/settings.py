@@ -118,4 +118,9 @@ def _rooted(config: Config, root: Path) -> Config:
     ledger = config.ledger
     if ledger.url_file:
         ledger = ledger.model_copy(update={"url_file": root / ledger.url_file})
-    return config.model_copy(update={"units": units, "shipping": shipping, "ledger": ledger})
+    databases = {
+        key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
+        for key, one in config.databases.items()
+    }
+    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    return config.model_copy(update=update)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 from cryptography import x509
 
-from assets.ports import Options, Run
+from assets.ports import Options, Reading, Run
 from pipelines.channels import channel_of
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
@@ -20,6 +21,7 @@ from pipelines.rehearsal import make_rehearsal_receiver
 from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
+from schemas.config import Unit
 from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period
 from schemas.receivers import Receiver, receiver
@@ -92,6 +94,7 @@ class DiskWorkbench:
             owner=owner(),
             progress=self.progress,
             registry=self.registry,
+            database=lambda: self._database(unit),
         )
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
@@ -108,6 +111,12 @@ class DiskWorkbench:
         carrier = self.settings.config.tsb.module or self.registry.tsb_module(version)
         due = tuple(carrier if module == "tsb" else module for module in due)
         return asked_of(period, due, self.options.modules) if self.options.modules else due
+
+    def _database(self, unit: Unit) -> AbstractContextManager[Reading]:
+        from pipelines.database import reading  # noqa: PLC0415 - few runs need SQLAlchemy
+
+        name = unit.database or ""
+        return reading(name, self.settings.config.databases[name])
 
     def _receiver(self) -> tuple[Receiver, x509.Certificate]:
         profile = self.settings.config.profile

@@ -72,6 +72,8 @@ class Unit(_Part):
     contacts: tuple[ContactPerson, ...]
     epj: Epj
     extract: Path | None = None
+    source: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")] | None = None
+    database: UnitKey | None = Field(default=None, description="name of a [databases.NAME], for a source of that kind")
     accepted: tuple[Accepted, ...] = ()
 
     @field_validator("contacts")
@@ -97,6 +99,26 @@ class Unit(_Part):
         if self.kind is UnitKind.AMK and digits == FEED_DIGITS and self.institusjonID[-1] != "9":
             raise ValueError("institusjonID: AMK reports under the organisation number and 9")
         return self
+
+
+class Database(_Part):
+    """A database that extracts are pulled from. User and password never stand here (docs/sources.md).
+
+    environment: what the database holds, by its owner's word; nothing is guessed from its name. secrets: TOML file with
+    url, user or password, mode 0600. batch: rows held in memory at a time.
+    """
+
+    environment: Literal["production", "test"]
+    url: str | None = None
+    secrets: Path | None = None
+    batch: int = Field(default=20_000, ge=1, le=1_000_000)
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        if value and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("user and password do not belong into npr.toml; give them by environment or secrets file")
+        return value
 
 
 class SplitAgreement(_Part):
@@ -156,7 +178,15 @@ class Config(_Part):
     profile: Profile = "rehearsal"
     executor: Executor = "in_process"
     units: dict[UnitKey, Unit] = Field(min_length=1)
+    databases: dict[UnitKey, Database] = Field(default_factory=dict)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_databases(self) -> Config:
+        for key, unit in self.units.items():
+            if unit.database is not None and unit.database not in self.databases:
+                raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
+        return self

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -110,26 +111,28 @@ def _short(path: str, settings: Settings) -> str:
     return path.removeprefix(root)
 
 
-def calendar(rows: Sequence[Record]) -> str:
-    """Periods and deadlines."""
+def calendar(rows: Sequence[Record], year: int | None) -> str:
+    """Deadlines, and below them the notes by number."""
+    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     lines = [
         (
+            row["deadline"],
             row["period"],
-            f"{row['from']} to {row['to']}",
+            row["to"],
+            row["kind"],
+            str(row["submission"]),
+            row["audience"],
             " ".join(row["modules"]),
-            row["version"] or "?",
-            "; ".join(f"{d['deadline']} ({d['submission']}, {d['audience']})" for d in row["deadlines"])
-            or "no published table",
+            f"[{notes.index(row['note']) + 1}]" if row["note"] else "",
         )
         for row in rows
     ]
-    return _text(
-        _table(
-            "Reporting periods",
-            ("period", "from and to", "messages", "model", "deadlines (submission, audience)"),
-            lines,
-        )
-    )
+    if not lines:
+        fix = f"npr calendar propose {year} drafts one"
+        return f"no table of deadlines was found for {year}, and there is no draft: {fix}"
+    head = ("deadline", "period", "to", "report", "no.", "audience", "messages", "note")
+    table = _table("Deadlines", head, lines)
+    return _text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))
 
 
 def trace(found: Sequence[Record]) -> str:

@@ -26,7 +26,7 @@ from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period
 from schemas.receivers import Receiver, receiver
 from schemas.records import Key
-from schemas.reporting import modules_for
+from schemas.reporting import modules_allowed
 
 PIPELINE = f"npr-pipeline {version('npr-pipeline')}"
 SOURCES = Path(__file__).parent.parent / "sql" / "sources"
@@ -40,7 +40,12 @@ def asked_of(period: Period, due: tuple[str, ...], asked: tuple[str, ...]) -> tu
             f"{period.key} has no message {', '.join(unknown)[:40]}",
             where="--module",
             rule="messages of a period: docs/calendar.md",
-            fix=f"use one or more of: {', '.join(there)}",
+            fix="; ".join(
+                [
+                    f"use one or more of: {', '.join(there)}",
+                    *(f"{module} is a report of its own: {key}" for module, key in period.elsewhere.items()),
+                ]
+            ),
         )
     if set(asked) == {"ide"}:
         raise WrongUse(
@@ -99,7 +104,7 @@ class DiskWorkbench:
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
         unit = self.settings.config.units[unit_key]
-        due = modules_for(period, unit.kind, unit.isf)
+        due = modules_allowed(period, unit.kind, unit.isf)
         if not due:
             isf = "with ISF" if unit.isf else "no ISF"
             raise DataRefused(

@@ -65,6 +65,12 @@ class Store(Protocol):
     def shipments(self, key: Key, number: int) -> Path:
         """Folder of the packed parts of a submission."""
 
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms, the same for all runs of a home."""
+
     def publish_views(self) -> None:
         """Make ``npr.duckdb`` anew over what lies in the lake."""
 

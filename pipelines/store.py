@@ -7,7 +7,7 @@ files; the analysts' database (``pipelines.views``).
     finding NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
     NPR_HOME/identity/...                                         the same tree once more, 0700, for identity only
     NPR_HOME/runs/<period>/<unit>/<stage>.json                    records of stages
-    NPR_HOME/submissions/<period>/<unit>/0001/                    submission.json, parts/ with the packed parts
+    NPR_HOME/submissions/<period>/<unit>/0001/                    submission.json, parts/ with the packed parts, kept/
     NPR_HOME/outbox/<period>/<unit>/0001/                         what the folder channel handed over
     NPR_HOME/tmp, NPR_HOME/identity/tmp                           private rooms, swept by the next run
 """
@@ -26,7 +26,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from pipelines import views
+from pipelines import pseudonym_key, views
 from schemas.errors import DataRefused, WrongUse
 from schemas.records import Key, PartIds, Submission
 
@@ -125,6 +125,15 @@ class DiskStore:
 
     def _is_identity(self, path: Path) -> bool:
         return path.is_relative_to(self.home / IDENTITY)
+
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms of this home."""
+        self.prepare()
+        return pseudonym_key.pseudonym_key(self.home)
+
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+        return self._submission(key, number) / "kept"
 
     def publish_views(self) -> None:
         """Make the analysts' database anew."""

@@ -6,6 +6,7 @@ Belongs here: calling the channel once, after everything was checked. Does not b
 
 from __future__ import annotations
 
+from assets.guard import guard, label_content
 from assets.ports import Run
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest
@@ -14,7 +15,10 @@ from schemas.records import Delivery, Manifest
 def dispatch(run: Run) -> Delivery:
     """Hand over the submission; repeating it changes nothing. Then make the analysts' views anew."""
     manifest = run.store.load("manifest", run.key, Manifest)
+    # Before anything else, so that test content stays known as such whatever stops it now.
+    label_content(run.store, run.key, manifest)
     insist_allowed(manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
     channel = run.channel()
     delivered = channel.hand_over(run.store.shipments(run.key, manifest.submission), manifest)
     record = Delivery(submission=manifest.submission, channel=channel.name, files=dict(delivered))

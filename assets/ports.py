@@ -18,9 +18,10 @@ from pydantic import BaseModel
 
 from schemas.config import Config, Unit
 from schemas.decisions import Decision, DecisionKind
+from schemas.guard import TestLabel
 from schemas.period import Period
 from schemas.receivers import Receiver
-from schemas.records import Key, Manifest, PartIds, Submission
+from schemas.records import Key, Manifest, PartIds, Snapshot, Submission
 from schemas.registry import Registry
 
 R = TypeVar("R", bound=BaseModel)
@@ -37,6 +38,9 @@ class Store(Protocol):
 
     def snapshot(self, unit: str, snapshot: str, *, identity: bool = False) -> Path:
         """Folder of one frozen extract."""
+
+    def load_snapshot(self, unit: str, snapshot: str) -> Snapshot:
+        """The record inside that folder; DataRefused when it is not there."""
 
     def fragments(self, module: str, key: Key, *, identity: bool = False) -> Path:
         """Folder of the rendered patients of one module."""
@@ -70,6 +74,12 @@ class Store(Protocol):
 
     def pseudonym_key(self) -> bytes:
         """The secret behind pseudonyms, the same for all runs of a home."""
+
+    def test_labels(self) -> Sequence[TestLabel]:
+        """All content that was ever labelled test. DataRefused when the list is gone or one entry cannot be read."""
+
+    def label_test(self, unit: str, prints: Mapping[str, str]) -> None:
+        """Label content as test for good. prints: fingerprint -> what it is. Labels are never taken away."""
 
     def publish_views(self) -> None:
         """Make ``npr.duckdb`` anew over what lies in the lake."""

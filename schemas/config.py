@@ -56,6 +56,18 @@ class HerAddress(_Part):
     her_id: HerId
 
 
+class Known(_Part):
+    """Something that the guard would stop, and that somebody vouches for.
+
+    what: name of an attribute whose keys have eleven digits and are no identity numbers (episodeID), or the name of a
+    unit that says test and treats patients.
+    """
+
+    what: Short
+    why: Short
+    by: Short
+
+
 class Unit(_Part):
     """One reporting unit: one institusjonID, one set of messages per period."""
 
@@ -73,6 +85,7 @@ class Unit(_Part):
     epj: Epj
     extract: Path | None = None
     accepted: tuple[Accepted, ...] = ()
+    known: tuple[Known, ...] = ()
 
     @field_validator("contacts")
     @classmethod

@@ -15,6 +15,7 @@ import hashlib
 from pathlib import Path
 
 from assets.checkpoints import checkpoint
+from assets.guard import guard, label_content
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Run
 from assets.shipments import insist_bytes, manifest_of
 from schemas.decisions import Decision, DecisionKind
@@ -49,16 +50,11 @@ def submit(run: Run, number: int) -> Delivery:
 
 def insist_ready(run: Run, manifest: Manifest) -> None:
     """Everything that must hold before anything leaves; whatever raises here keeps the submission in the house."""
+    # Before anything else, so that test content stays known as such whatever stops it now.
+    label_content(run.store, run.key, manifest)
     insist_allowed(manifest)
     insist_bytes(run, manifest)
-    if manifest.profile != "rehearsal":
-        if run.guard is None:
-            raise DataRefused(
-                f"submission {manifest.submission} of {run.key} has not passed the guard; nothing was handed over",
-                rule="test data never reaches the register",
-                fix="this installation has no guard against test data; nothing leaves without one",
-            )
-        run.guard(manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
     if manifest.profile == "production":
         insist_validated(run, manifest)
         insist_approved(run, manifest)

@@ -19,9 +19,10 @@ from pydantic import BaseModel
 from schemas.config import Config, Unit
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, WrongUse
+from schemas.guard import TestLabel
 from schemas.period import Period
 from schemas.receivers import Receiver
-from schemas.records import Key, Manifest, PartIds, ShipmentOut, Submission
+from schemas.records import Key, Manifest, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.registry import Registry
 from schemas.sending import (
     Answer,
@@ -51,6 +52,9 @@ class Store(Protocol):
     def snapshot(self, unit: str, snapshot: str, *, identity: bool = False) -> Path:
         """Folder of one frozen extract."""
 
+    def load_snapshot(self, unit: str, snapshot: str) -> Snapshot:
+        """The record inside that folder; DataRefused when it is not there."""
+
     def fragments(self, module: str, key: Key, *, identity: bool = False) -> Path:
         """Folder of the rendered patients of one module."""
 
@@ -74,6 +78,18 @@ class Store(Protocol):
 
     def shipments(self, key: Key, number: int) -> Path:
         """Folder of the packed parts of a submission."""
+
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms, the same for all runs of a home."""
+
+    def test_labels(self) -> Sequence[TestLabel]:
+        """All content that was ever labelled test. DataRefused when the list is gone or one entry cannot be read."""
+
+    def label_test(self, unit: str, prints: Mapping[str, str]) -> None:
+        """Label content as test for good. prints: fingerprint -> what it is. Labels are never taken away."""
 
     def publish_views(self) -> None:
         """Make ``npr.duckdb`` anew over what lies in the lake."""
@@ -241,7 +257,6 @@ class Run:
     channel: Callable[[], Channel]
     pipeline: str
     owner: str  # this process, as the ledger's claims name it
-    guard: Callable[[Manifest], None] | None = None  # refuses by raising; without one nothing goes to the register
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
     database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)

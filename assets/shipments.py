@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from assets.accounts import accounts
+from assets.guard import fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
 from assets.rulings import rulings, schema_rule, sending_day
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse
+from schemas.guard import Inspected
 from schemas.layouts import message_type
 from schemas.receivers import Receiver, default_limit, nhn_ceiling
 from schemas.records import (
@@ -98,6 +100,7 @@ def _made(run: Run) -> Manifest:
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
             run.store.copy_submission(kept)
             manifest = _manifest(run, submission, made, done, limit)
+            manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest_of(run, submission.number)
 
@@ -140,6 +143,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, certificate: x509.Certific
             "fragments": rendered.model_dump(mode="json"),
             "limit": limit.bytes,
             "gzip": run.config.shipping.gzip,
+            "guard": fingerprint_of_facts(),
             "receiver": hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest(),
         }
     )
@@ -174,6 +178,7 @@ class _Bench:
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
+        self.inspected: list[Inspected] = []
 
     def module(self, module: MessageRows) -> _Done:
         """All parts of one module, and the message as a whole."""
@@ -294,15 +299,16 @@ class _Work:
         before, after = self._around(number, ids)
         document = b"".join([before, *self.rendered.pieces(part.first, part.last_exclusive), after])
         faults = self._insist_valid(document, number)
+        shell = self.shell(number)
+        head_length = len(before) - len(shell[0])
+        body = document[head_length : len(document) - (len(after) - len(shell[1]))]
+        self._inspect(document, body, number, payload)
         packed = self._packing(ids)
         mail = packing.pack(document, packed) if payload is None else packing.pack_payload(payload, packed)
         if len(mail) > self._limit:
             raise RuntimeError(f"{module} part {number + 1} is larger than planned")
         name = f"{module}-{number + 1:03}.eml"
         (bench.room / name).write_bytes(mail)
-        shell = self.shell(number)
-        head_length = len(before) - len(shell[0])
-        body = document[head_length : len(document) - (len(after) - len(shell[1]))]
         return ShipmentOut(
             module=module,
             part=number + 1,
@@ -318,6 +324,15 @@ class _Work:
             msg_id=ids.msg_id,
             schema_faults=faults,
         )
+
+    def _inspect(self, document: bytes, body: bytes, number: int, payload: bytes | None) -> None:
+        """The guard reads what is encrypted next: a gzip payload is opened again, and must be this document."""
+        bench = self.bench
+        packed = document if payload is None else packing.opened_payload(payload)
+        if packed != document:
+            raise RuntimeError(f"{self.layout.module} part {number + 1}: the payload is not its document")
+        place = (self.layout.module, number + 1)
+        bench.inspected.append(inspect_part(packed, body, place, bench.run.unit, bench.run.config.profile))
 
     def _around(self, number: int, ids: PartIds) -> tuple[bytes, bytes]:
         """Everything of the document but the patients: head message and shell."""

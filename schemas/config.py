@@ -56,6 +56,18 @@ class HerAddress(_Part):
     her_id: HerId
 
 
+class Known(_Part):
+    """Something that the guard would stop, and that somebody vouches for.
+
+    what: name of an attribute whose keys have eleven digits and are no identity numbers (episodeID), or the name of a
+    unit that says test and treats patients.
+    """
+
+    what: Short
+    why: Short
+    by: Short
+
+
 class Unit(_Part):
     """One reporting unit: one institusjonID, one set of messages per period."""
 
@@ -75,6 +87,7 @@ class Unit(_Part):
     source: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")] | None = None
     database: UnitKey | None = Field(default=None, description="name of a [databases.NAME], for a source of that kind")
     accepted: tuple[Accepted, ...] = ()
+    known: tuple[Known, ...] = ()
 
     @field_validator("contacts")
     @classmethod

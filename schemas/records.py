@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.guard import Inspected
+
 MANIFEST_VERSION = 1
 
 
@@ -247,6 +249,7 @@ class Manifest(_Record):
     limit_certainty: str
     split: dict[str, str] = Field(default_factory=dict)
     rulings: tuple[RulingOut, ...] = ()
+    guard: tuple[Inspected, ...] = ()  # what was read in the bytes of each part
     content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
 
     def sealed(self) -> str:

@@ -113,6 +113,11 @@ def gzip_payload(document: bytes) -> bytes:
     return stream.compress(document) + stream.flush()
 
 
+def opened_payload(payload: bytes) -> bytes:
+    """The document of a payload, which is gzip where it says so."""
+    return zlib.decompress(payload, _GZIP) if payload.startswith(_GZIP_MAGIC) else payload
+
+
 def encrypt(payload: bytes, certificate: x509.Certificate) -> bytes:
     """CMS EnvelopedData in DER: AES-256-CBC, the key by RSA PKCS#1 v1.5, recipient by issuer and serial number."""
     builder = pkcs7.PKCS7EnvelopeBuilder().set_data(payload).add_recipient(certificate)
@@ -321,7 +326,7 @@ def unpack(mail: bytes, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -
     envelope = payload_part(mail)
     try:
         payload = pkcs7.pkcs7_decrypt_der(envelope, certificate, key, [])
-        return zlib.decompress(payload, _GZIP) if payload.startswith(_GZIP_MAGIC) else payload
+        return opened_payload(payload)
     except (ValueError, UnsupportedAlgorithm, zlib.error):
         raise DataRefused(
             "the mail cannot be decrypted", where="application/pkcs7-mime", fix="use the receiver's own key"

@@ -1,8 +1,8 @@
 """The secret behind pseudonyms: one per NPR_HOME, made on first use, in the identity tree.
 
 Belongs here: making and reading that one file. Does not belong here: what is told by pseudonyms
-(``transforms.pseudonyms``). Whoever has the secret and a list of keys can tell whose record a pseudonym is; a new secret
-makes all findings look new and all episodes late, so it is kept with the home and never made anew.
+(``transforms.pseudonyms``). Whoever has the secret and a list of keys can tell whose record a pseudonym is; a new
+secret makes all findings look new and all episodes late, so it is kept with the home and never made anew.
 """
 
 from __future__ import annotations

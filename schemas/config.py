@@ -123,6 +123,24 @@ class TsbModule(_Part):
     module: Literal["sbs", "tsb"] | None = None
 
 
+class GuardLimits(_Part):
+    """When figures of a report are so unlike earlier ones that a named person must confirm them (docs/findings.md).
+
+    fall_percent: records fewer than in the last report of the year. share_*: factor on the odds of a share. month_*:
+    factor on the episodes of a month. minimum: records below which a figure says nothing. noise: standard errors that
+    chance may explain. site_minimum: inpatient stays from which UNIT-11 speaks.
+    """
+
+    fall_percent: float = Field(default=5, gt=0, le=100)
+    share_unusual: float = Field(default=2, gt=1)
+    share_stop: float = Field(default=4, gt=1)
+    month_unusual: float = Field(default=1.5, gt=1)
+    month_stop: float = Field(default=2, gt=1)
+    minimum: int = Field(default=20, ge=1)
+    noise: float = Field(default=4, ge=0)
+    site_minimum: int = Field(default=5, ge=1)
+
+
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
@@ -131,3 +149,4 @@ class Config(_Part):
     units: dict[UnitKey, Unit] = Field(min_length=1)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    guards: GuardLimits = GuardLimits()

@@ -79,7 +79,7 @@ def figures(episodes: pl.DataFrame, records: Mapping[str, int]) -> pl.DataFrame:
     episodes: rows in scope with innDatoTid and the columns of SHARES, where the contract has them. records: table ->
     reported rows.
     """
-    parts = [_counts(RECORDS, pl.DataFrame({"value": list(records), "n": list(records.values())}))]
+    parts = [recorded(records)]
     month = episodes.select(value=pl.col("innDatoTid").dt.strftime("%Y-%m"))
     parts.append(_counts(MONTH, month.group_by("value").len(name="n")))
     there = [name for name in SHARES if name in episodes.columns]
@@ -87,6 +87,11 @@ def figures(episodes: pl.DataFrame, records: Mapping[str, int]) -> pl.DataFrame:
     stays = episodes.filter(pl.col("omsorgsniva") == INPATIENT)
     parts.append(_counts(INPATIENT_SITE, stays.group_by(value="behandlingsstedID").len(name="n")))
     return added(parts)
+
+
+def recorded(records: Mapping[str, int]) -> pl.DataFrame:
+    """FIGURES of rows reported by table."""
+    return _counts(RECORDS, pl.DataFrame({"value": list(records), "n": list(records.values())}))
 
 
 def _counts(dimension: str, frame: pl.DataFrame) -> pl.DataFrame:

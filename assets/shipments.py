@@ -19,7 +19,7 @@ import polars as pl
 
 from assets.accounts import accounts
 from assets.lake import IDENTITY_MODULES, current, message_path
-from assets.ports import Run
+from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
 from assets.rulings import rulings, schema_rule, sending_day
 from schemas.codelists import codes_digest
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SHOWN_FAULTS = 5
+RACES = 5  # how often other units of an institution may be faster before a person is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +67,51 @@ class Limit:
 
 def shipments(run: Run) -> Manifest:
     """Make all parts of the period's messages. The same inputs again give the parts that are already there."""
+    for _ in range(RACES):
+        try:
+            manifest = _made(run)
+            break
+        except LopenrTaken:
+            continue
+    else:
+        raise LopenrTaken(
+            f"other submissions of {run.unit.institusjonID} took lopenr {RACES} times in a row", fix="run again"
+        )
+    insist_bytes(run, manifest)
+    run.ledger.seal(manifest, run.now())
+    run.store.save("manifest", run.key, manifest)
+    return manifest
+
+
+def _made(run: Run) -> Manifest:
     made = current(run, "messages", MessageSet)
     receiver, certificate = run.receiver()
     limit = size_limit(run)
-    submission = run.store.submission(
-        run.key, run.unit.institusjonID, run.period.year, _inputs(run, made, limit, certificate), run.now()
-    )
+    inputs = _inputs(run, made, limit, certificate)
+    submission = run.ledger.submission(run.key, run.config.profile, run.unit, run.period.year, inputs, run.now())
     folder = run.store.shipments(run.key, submission.number)
     if not (folder / MANIFEST).exists():
         with run.store.writing_folder(folder) as room:
             bench = _Bench(run, receiver, certificate, limit, room, submission)
             done = [bench.module(module) for module in made.modules]
-            run.store.keep_ids(submission, list(bench.stored.values()))
+            # From here on the numbers are taken; a run that dies now makes the same parts with the same ids again.
+            kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
+            run.store.copy_submission(kept)
             manifest = _manifest(run, submission, made, done, limit)
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    insist_bytes(run, manifest)
-    run.store.save("manifest", run.key, manifest)
-    return manifest
+    return manifest_of(run, submission.number)
+
+
+def manifest_of(run: Run, number: int) -> Manifest:
+    """The manifest of a submission. DataRefused when it was not prepared to the end."""
+    path = run.store.shipments(run.key, number) / MANIFEST
+    if not path.is_file():
+        raise DataRefused(
+            f"submission {number} of {run.key} is not prepared",
+            where=str(path),
+            fix=f"npr prepare {run.key.period} --unit {run.key.unit}",
+        )
+    return Manifest.model_validate_json(path.read_bytes())
 
 
 def size_limit(run: Run) -> Limit:
@@ -119,7 +147,10 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, certificate: x509.Certific
 
 @dataclass(frozen=True, slots=True)
 class _Done:
+    """A message; content: digest of its body with lopenr 0, the same whatever its numbers."""
+
     message: MessageOut
+    content: str
     shipments: tuple[ShipmentOut, ...]
 
 
@@ -149,6 +180,7 @@ class _Bench:
         layout = self.run.registry.as_recorded(module.schema_use)
         work = _Work(self, layout)
         whole = hashlib.sha256()
+        content = hashlib.sha256(b"".join(work.shell_of(0)))
         body_bytes = 0
         parts: list[ShipmentOut] = []
         for number, (part, payload) in enumerate(work.plan()):
@@ -159,6 +191,7 @@ class _Bench:
                 body_bytes += len(shell[0]) + len(shell[1])
             for piece in work.rendered.pieces(part.first, part.last_exclusive):
                 whole.update(piece)
+                content.update(piece)
                 body_bytes += len(piece)
             parts.append(work.finish(number, part, payload))
             self.run.progress(f"packing {layout.module}", part.last_exclusive, module.patients)
@@ -172,7 +205,9 @@ class _Bench:
             bytes=body_bytes,
             sha256=whole.hexdigest(),
         )
-        return _Done(message, tuple(part.model_copy(update={"parts": len(parts)}) for part in parts))
+        return _Done(
+            message, content.hexdigest(), tuple(part.model_copy(update={"parts": len(parts)}) for part in parts)
+        )
 
     def part_ids(self, module: str, number: int) -> PartIds:
         """Ids of a part: the stored ones where the submission was begun before."""
@@ -212,7 +247,11 @@ class _Work:
 
     def shell(self, number: int) -> tuple[bytes, bytes]:
         """Bytes around the patients of a part, with its lopenr."""
-        melding = self.tables["Melding"].with_columns(lopenr=pl.lit(self.bench.next_lopenr + number))
+        return self.shell_of(self.bench.next_lopenr + number)
+
+    def shell_of(self, lopenr: int) -> tuple[bytes, bytes]:
+        """The same with a given lopenr."""
+        melding = self.tables["Melding"].with_columns(lopenr=pl.lit(lopenr))
         return render_shell(self.layout, {**self.tables, "Melding": melding})
 
     def plan(self) -> Iterator[tuple[split.Part, bytes | None]]:
@@ -389,6 +428,13 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
             found,
             run.registry.version_of(run.period.year).version,
             sending_day(submission.created_at),
+        ),
+        content=digest(
+            {
+                "bodies": {one.message.module: one.content for one in done},
+                "parts": [(part.module, part.part, part.patients) for part in parts],
+                "findings": found.by_rule,
+            }
         ),
     )
 

@@ -115,4 +115,7 @@ def _rooted(config: Config, root: Path) -> Config:
     shipping = config.shipping
     if shipping.receiver_certificate:
         shipping = shipping.model_copy(update={"receiver_certificate": root / shipping.receiver_certificate})
-    return config.model_copy(update={"units": units, "shipping": shipping})
+    ledger = config.ledger
+    if ledger.url_file:
+        ledger = ledger.model_copy(update={"url_file": root / ledger.url_file})
+    return config.model_copy(update={"units": units, "shipping": shipping, "ledger": ledger})

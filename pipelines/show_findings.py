@@ -45,6 +45,8 @@ def _work_list(record: Record, by: str | None) -> str:
         return f"{title}\nnothing to show"
     more = f"{len(rows) - MOST} more; --json has all" if len(rows) > MOST else ""
     shown = rows[:MOST]
+    columns: tuple[str, ...]
+    lines: list[tuple[object, ...]]
     if by is None:
         columns = ("status", "rule", "department", "row", "record", "fingerprint", "first seen", "what")
         lines = [
@@ -89,6 +91,8 @@ def _verdict(record: Record) -> str:
     parts: list[object] = [f"{record['period']} {record['unit']}: {record['sentence']}"]
     parts += [f"  {line}" for line in record["more"]]
     parts += [f"  {line}" for line in _short(record)]
+    columns: tuple[str, ...]
+    rows: list[tuple[object, ...]]
     classes = [row for row in record["classes"] if row["dropped"] or row["values"]]
     if classes:
         columns = ("module", "class", "rows", "kept", "dropped", "blanked", "values")

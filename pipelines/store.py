@@ -1,24 +1,25 @@
 """Where data lies: a folder tree in which everything becomes visible whole.
 
-Belongs here: paths, atomic writing, private rooms, stage and submission records. Does not belong here: what is in the
-files; the analysts' database (``pipelines.views``).
+Belongs here: paths, atomic writing, private rooms, records of stages. Does not belong here: what is in the files; what
+is certain about submissions (``pipelines.ledger``); the analysts' database (``pipelines.views``).
 
     NPR_HOME/lake/<layer>/<table>/period=P/unit=U/data.parquet    activity; layers snapshot, staging, scope, message,
     finding NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
     NPR_HOME/identity/...                                         the same tree once more, 0700, for identity only
     NPR_HOME/runs/<period>/<unit>/<stage>.json                    records of stages
-    NPR_HOME/submissions/<period>/<unit>/0001/                    submission.json, parts/ with the packed parts, kept/
+    NPR_HOME/submissions/<period>/<unit>/0001/                    parts/ with the packed parts; kept/ for comparisons;
+                                                                  submission.json, a copy of what the ledger knows
+    NPR_HOME/ledger.sqlite                                        the ledger, unless npr.toml names another place
     NPR_HOME/outbox/<period>/<unit>/0001/                         what the folder channel handed over
     NPR_HOME/tmp, NPR_HOME/identity/tmp                           private rooms, swept by the next run
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -26,9 +27,10 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from assets.checkpoints import checkpoint
 from pipelines import pseudonym_key, views
 from schemas.errors import DataRefused, WrongUse
-from schemas.records import Key, PartIds, Submission
+from schemas.records import Key, Submission
 
 R = TypeVar("R", bound=BaseModel)
 IDENTITY = "identity"
@@ -85,9 +87,11 @@ class DiskStore:
         with self.scratch(identity=self._is_identity(path)) as room:
             beside = room / path.name
             yield beside
-            _sync(beside)
+            sync(beside)
+            checkpoint("store.rename")
             beside.replace(path)
-            _sync(path.parent)
+            checkpoint("store.renamed")
+            sync(path.parent)
 
     @contextmanager
     def writing_folder(self, path: Path) -> Iterator[Path]:
@@ -98,12 +102,15 @@ class DiskStore:
             beside.mkdir()
             yield beside
             for file in beside.rglob("*"):
-                _sync(file)
-            _sync(beside)
+                sync(file)
+            sync(beside)
+            checkpoint("store.rename_folder")
             if path.exists():
                 path.rename(room / "old")
+                checkpoint("store.folder_moved_away")
             beside.rename(path)
-            _sync(path.parent)
+            checkpoint("store.renamed_folder")
+            sync(path.parent)
 
     @contextmanager
     def scratch(self, *, identity: bool = False) -> Iterator[Path]:
@@ -158,47 +165,8 @@ class DiskStore:
 
     # --- submissions --------------------------------------------------------------------------------------------------
 
-    def submissions(self, key: Key) -> Sequence[Submission]:
-        """Submissions of a partition, oldest first."""
-        return self._read(f"{key.period}/{key.unit}/*/{SUBMISSION}")
-
-    def submission(self, key: Key, institusjon_id: str, year: int, inputs: str, now: dt.datetime) -> Submission:
-        """The newest submission if it was made of these inputs, else a new one with the next free numbers."""
-        with self.locked(f"lopenr-{institusjon_id}-{year}"):
-            known = self.submissions(key)
-            same = known[-1] if known and known[-1].inputs == inputs else None
-            if same and same.ids:
-                return same
-            # A run that died before its parts had ids begins anew: others may have taken its numbers since.
-            fresh = Submission(
-                number=same.number if same else len(known) + 1,
-                key=key,
-                institusjon_id=institusjon_id,
-                year=year,
-                inputs=inputs,
-                created_at=same.created_at if same else now,
-                first_lopenr=self._free_lopenr(institusjon_id, year),
-            )
-            self._write(fresh)
-            return fresh
-
-    def _free_lopenr(self, institusjon_id: str, year: int) -> int:
-        """The next number of an institution's files in a year: from 1, and never used twice."""
-        used = [s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)]
-        return max((s.first_lopenr + len(s.ids) for s in used), default=1)
-
-    def keep_ids(self, submission: Submission, ids: Sequence[PartIds]) -> Submission:
-        """Store the ids of the parts; they are never changed afterwards."""
-        with self.locked(f"lopenr-{submission.institusjon_id}-{submission.year}"):
-            kept = submission.model_copy(update={"ids": tuple(ids)})
-            self._write(kept)
-            return kept
-
-    def _read(self, pattern: str) -> list[Submission]:
-        paths = sorted((self.home / "submissions").glob(pattern))
-        return [Submission.model_validate_json(path.read_bytes()) for path in paths]
-
-    def _write(self, submission: Submission) -> None:
+    def copy_submission(self, submission: Submission) -> None:
+        """Write what the ledger knows of a submission beside its parts, for people. Nothing reads it back."""
         with self.writing(self._submission(submission.key, submission.number) / SUBMISSION) as path:
             path.write_text(submission.model_dump_json(indent=1), encoding="utf-8")
 
@@ -216,12 +184,15 @@ class DiskStore:
             ) from None
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk."""
+    checkpoint("store.fsync")
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+    checkpoint("store.fsynced")
 
 
 def _alive(pid: int) -> bool:

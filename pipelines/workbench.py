@@ -14,6 +14,8 @@ from cryptography import x509
 
 from assets.ports import Options, Run
 from pipelines.channels import channel_of
+from pipelines.ledger.book import ledger_of
+from pipelines.ledger.owner import owner
 from pipelines.rehearsal import make_rehearsal_receiver
 from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
@@ -62,6 +64,7 @@ class DiskWorkbench:
         self.options = options
         self.store = DiskStore(settings.home)
         self.progress = progress
+        self.ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
         self.registry = registry_of(settings.home)
 
     def open(self, partition_key: str) -> Run:
@@ -80,11 +83,13 @@ class DiskWorkbench:
             config=self.settings.config,
             options=self.options,
             store=self.store,
+            ledger=self.ledger,
             sources=SOURCES,
             now=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0),
             receiver=self._receiver,
-            channel=lambda: channel_of(self.settings.config.profile, self.store),
+            channel=lambda: channel_of(self.settings.config, unit_key, self.store),
             pipeline=PIPELINE,
+            owner=owner(),
             progress=self.progress,
             registry=self.registry,
         )

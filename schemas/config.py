@@ -141,6 +141,33 @@ class GuardLimits(_Part):
     site_minimum: int = Field(default=5, ge=1)
 
 
+class LedgerSettings(_Part):
+    """Where the ledger lies; empty = ledger.sqlite in NPR_HOME. Credentials never stand here, see docs/sending.md."""
+
+    url: Short | None = None
+    url_file: Path | None = None
+
+
+class ChannelSettings(_Part):
+    """One way out. units: empty = all. Settings of a kind stand in a subclass of its own, told apart by ``kind``."""
+
+    units: tuple[UnitKey, ...] = ()
+    profiles: tuple[Profile, ...] = Field(min_length=1)
+
+    def serves(self, unit: str, profile: str) -> bool:
+        """Whether it is the way of this unit under this profile."""
+        return profile in self.profiles and (not self.units or unit in self.units)
+
+
+class OutboxSettings(ChannelSettings):
+    """The outbox folder of NPR_HOME."""
+
+    kind: Literal["outbox"]
+
+
+AnyChannel = OutboxSettings
+
+
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
@@ -150,3 +177,5 @@ class Config(_Part):
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
     guards: GuardLimits = GuardLimits()
+    ledger: LedgerSettings = LedgerSettings()
+    channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)

@@ -177,6 +177,7 @@ class Submission(_Record):
     created_at: dt.datetime
     first_lopenr: int
     ids: tuple[PartIds, ...] = ()
+    profile: str = ""
 
 
 class MessageOut(_Record):
@@ -246,6 +247,12 @@ class Manifest(_Record):
     limit_certainty: str
     split: dict[str, str] = Field(default_factory=dict)
     rulings: tuple[RulingOut, ...] = ()
+    content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
+
+    def sealed(self) -> str:
+        """Digest of the very parts, what they say and what was found: what an approval names."""
+        parts = [part.model_dump(mode="json") for part in self.shipments]
+        return digest({"content": self.content, "parts": parts, "findings": self.findings, "profile": self.profile})
 
 
 class Delivery(_Record):

@@ -248,6 +248,7 @@ class Manifest(_Record):
     split: dict[str, str] = Field(default_factory=dict)
     rulings: tuple[RulingOut, ...] = ()
     content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
+    dropped: dict[str, int] = Field(default_factory=dict)  # rule -> records that NPR would leave out
 
     def sealed(self) -> str:
         """Digest of the very parts, what they say and what was found: what an approval names."""

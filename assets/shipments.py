@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from assets import guards
 from assets.accounts import accounts
 from assets.guard import fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
-from assets.rulings import rulings, schema_rule, sending_day
+from assets.review import dropped, overrides
+from assets.rulings import rulings, schema_rule, sending_day, with_overrides
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse
 from schemas.guard import Inspected
@@ -99,6 +101,7 @@ def _made(run: Run) -> Manifest:
             # From here on the numbers are taken; a run that dies now makes the same parts with the same ids again.
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
             run.store.copy_submission(kept)
+            guards.keep(run, submission.number)
             manifest = _manifest(run, submission, made, done, limit)
             manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -416,6 +419,7 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
     found = current(run, "findings", Findings)
     shipping = run.config.shipping
     agreement = shipping.split_agreement
+    dropping = dropped(run)
     messages = tuple(one.message for one in done)
     parts = tuple(part for one in done for part in one.shipments)
     return Manifest(
@@ -437,13 +441,17 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
             "certainty": "C: how parts combine at the register is documented nowhere",
             "agreement": agreement.reference if agreement else "",
         },
-        rulings=rulings(
-            messages,
-            parts,
-            found,
-            run.registry.version_of(run.period.year).version,
-            sending_day(submission.created_at),
+        rulings=with_overrides(
+            rulings(
+                messages,
+                parts,
+                found,
+                run.registry.version_of(run.period.year).version,
+                sending_day(submission.created_at),
+            ),
+            overrides(run, dropping),
         ),
+        dropped=dropping,
         content=digest(
             {
                 "bodies": {one.message.module: one.content for one in done},

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from pipelines import calendar_cli, codes_cli, schema_cli, validate_cli
+from pipelines import calendar_cli, codes_cli, findings_cli, schema_cli, validate_cli
 from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
 schema_cli.register(cli, command)
 calendar_cli.register(cli, command, _exit_codes)
 codes_cli.register(cli, command)
+findings_cli.register(cli, command)
 validate_cli.register(cli, _exit_codes)
 
 

@@ -37,7 +37,8 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _text(*things: object) -> str:
+def as_text(*things: object) -> str:
+    """Lines and tables as one text."""
     buffer = io.StringIO()
     console = Console(file=buffer, width=100, highlight=False)
     for thing in things:
@@ -45,7 +46,8 @@ def _text(*things: object) -> str:
     return buffer.getvalue().rstrip()
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table with figures to the right, and a blank between thousands."""
     table = Table(title=title, title_justify="left")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int) for row in rows)
@@ -64,9 +66,9 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
             for name, figures in result["rows"].items()
         ]
         title = f"{result['period']} {result['unit']}"
-        parts.append(_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
+        parts.append(as_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
         parts.append(
-            _table(
+            as_table(
                 f"{title}: shipments",
                 ("module", "part", "patients", "packed bytes", "limit", "file"),
                 [
@@ -91,7 +93,7 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
     parts.append(
         f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
     )
-    return _text(*parts)
+    return as_text(*parts)
 
 
 def _requirements(rulings: Sequence[Record]) -> str:
@@ -131,8 +133,8 @@ def calendar(rows: Sequence[Record], year: int | None) -> str:
         fix = f"npr calendar propose {year} drafts one"
         return f"no table of deadlines was found for {year}, and there is no draft: {fix}"
     head = ("deadline", "period", "to", "report", "no.", "audience", "messages", "note")
-    table = _table("Deadlines", head, lines)
-    return _text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))
+    table = as_table("Deadlines", head, lines)
+    return as_text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))
 
 
 def trace(found: Sequence[Record]) -> str:
@@ -140,11 +142,11 @@ def trace(found: Sequence[Record]) -> str:
     parts: list[object] = []
     for way in found:
         steps = [(step["stage"], step["what"]) for step in way["steps"]]
-        parts.append(_table(f"{way['period']} {way['unit']}", ("stage", "what"), steps))
-    return _text(*parts)
+        parts.append(as_table(f"{way['period']} {way['unit']}", ("stage", "what"), steps))
+    return as_text(*parts)
 
 
 def doctor(found: Sequence[Record]) -> str:
     """What was examined."""
     lines = [(line["state"], line["check"], line["what"], line["fix"]) for line in found]
-    return _text(_table("npr doctor", ("state", "check", "what", "fix"), lines))
+    return as_text(as_table("npr doctor", ("state", "check", "what", "fix"), lines))

@@ -158,6 +158,24 @@ class TsbModule(_Part):
     module: Literal["sbs", "tsb"] | None = None
 
 
+class GuardLimits(_Part):
+    """When figures of a report are so unlike earlier ones that a named person must confirm them (docs/findings.md).
+
+    fall_percent: records fewer than in the last report of the year. share_*: factor on the odds of a share. month_*:
+    factor on the episodes of a month. minimum: records below which a figure says nothing. noise: standard errors that
+    chance may explain. site_minimum: inpatient stays from which UNIT-11 speaks.
+    """
+
+    fall_percent: float = Field(default=5, gt=0, le=100)
+    share_unusual: float = Field(default=2, gt=1)
+    share_stop: float = Field(default=4, gt=1)
+    month_unusual: float = Field(default=1.5, gt=1)
+    month_stop: float = Field(default=2, gt=1)
+    minimum: int = Field(default=20, ge=1)
+    noise: float = Field(default=4, ge=0)
+    site_minimum: int = Field(default=5, ge=1)
+
+
 class LedgerSettings(_Part):
     """Where the ledger lies; empty = ledger.sqlite in NPR_HOME. Credentials never stand here, see docs/sending.md."""
 
@@ -194,6 +212,7 @@ class Config(_Part):
     databases: dict[UnitKey, Database] = Field(default_factory=dict)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
 

@@ -251,6 +251,7 @@ class Manifest(_Record):
     rulings: tuple[RulingOut, ...] = ()
     guard: tuple[Inspected, ...] = ()  # what was read in the bytes of each part
     content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
+    dropped: dict[str, int] = Field(default_factory=dict)  # rule -> records that NPR would leave out
 
     def sealed(self) -> str:
         """Digest of the very parts, what they say and what was found: what an approval names."""

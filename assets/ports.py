@@ -22,6 +22,7 @@ from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, Submission
 from schemas.registry import Registry
+from transforms.code_validity import CodeTables, code_tables
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -89,6 +90,19 @@ class Decisions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Codes:
+    """The code lists at hand. digest: of the loaded ones; those that come with the program have their own."""
+
+    tables: CodeTables
+    digest: str
+
+
+def _no_codes() -> Codes:
+    """No list at all: every rule that needs one refuses."""
+    return Codes(code_tables([], {}), "")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What one run may override. modules: empty = what the period asks for."""
 
@@ -120,6 +134,7 @@ class Run:
     pipeline: str
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    codes: Callable[[], Codes] = field(default=_no_codes)
 
 
 class Workbench(Protocol):

@@ -35,6 +35,7 @@ from schemas.sending import (
     TransportState,
 )
 from schemas.submission_states import Event
+from transforms.code_validity import CodeTables, code_tables
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -212,6 +213,19 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Codes:
+    """The code lists at hand. digest: of the loaded ones; those that come with the program have their own."""
+
+    tables: CodeTables
+    digest: str
+
+
+def _no_codes() -> Codes:
+    """No list at all: every rule that needs one refuses."""
+    return Codes(code_tables([], {}), "")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What one run may override. modules: empty = what the period asks for."""
 
@@ -246,6 +260,7 @@ class Run:
     guard: Callable[[Manifest], None] | None = None  # refuses by raising; without one nothing goes to the register
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    codes: Callable[[], Codes] = field(default=_no_codes)
 
 
 class Workbench(Protocol):

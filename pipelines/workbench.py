@@ -12,8 +12,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from assets.ports import Options, Run
+from assets.ports import Codes, Options, Run
 from pipelines.channels import channel_of
+from pipelines.codes_home import CodesHome
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
 from pipelines.rehearsal import make_rehearsal_receiver
@@ -92,7 +93,12 @@ class DiskWorkbench:
             owner=owner(),
             progress=self.progress,
             registry=self.registry,
+            codes=self._codes,
         )
+
+    def _codes(self) -> Codes:
+        home = CodesHome(self.settings.home)
+        return Codes(home.tables(), home.digest())
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
         unit = self.settings.config.units[unit_key]

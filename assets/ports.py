@@ -36,6 +36,7 @@ from schemas.sending import (
     TransportState,
 )
 from schemas.submission_states import Event
+from transforms.code_validity import CodeTables, code_tables
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -222,6 +223,19 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Codes:
+    """The code lists at hand. digest: of the loaded ones; those that come with the program have their own."""
+
+    tables: CodeTables
+    digest: str
+
+
+def _no_codes() -> Codes:
+    """No list at all: every rule that needs one refuses."""
+    return Codes(code_tables([], {}), "")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What one run may override. modules: empty = what the period asks for."""
 
@@ -259,6 +273,7 @@ class Run:
     owner: str  # this process, as the ledger's claims name it
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    codes: Callable[[], Codes] = field(default=_no_codes)
     database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
 
 

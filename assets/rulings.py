@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 from schemas.layout import Layout
 from schemas.records import Findings, MessageOut, RulingOut, ShipmentOut
 from schemas.requirements import requirement
-from schemas.rulebook import rulebook
 from transforms.decided import Overridden
 from transforms.gates import gate
 
@@ -50,16 +49,10 @@ def rulings(
             "REQ-HEAD-FORM": True,
             "REQ-VERSION": message.version == version,
             "REQ-SCHEMA": not faults[message.module],
-            "REQ-CONTENT": not _dropped(message.module, findings.by_rule),
+            "REQ-CONTENT": not findings.dropping.get(message.module, 0),
         }
         found += [_of(name, message.module, sending, holds=held) for name, held in holds.items()]
     return tuple(found)
-
-
-def _dropped(module: str, by_rule: Mapping[str, int]) -> int:
-    """Findings for which the registry would leave out a record or the message."""
-    dropping = {rule.id for rule in rulebook() if rule.module == module and rule.consequence in DROPPING}
-    return sum(count for rule, count in by_rule.items() if rule in dropping)
 
 
 def with_overrides(found: Iterable[RulingOut], taken: Sequence[Overridden]) -> tuple[RulingOut, ...]:

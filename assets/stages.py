@@ -179,7 +179,14 @@ def column_lineage(record: MessageSet) -> dg.TableColumnLineage:
 
 
 def _of_findings(record: Findings) -> Metadata:
-    return {"dagster/row_count": sum(record.by_rule.values()), "by_rule": record.by_rule, **record.by_consequence}
+    return {
+        "dagster/row_count": sum(record.by_rule.values()),
+        "by_rule": record.by_rule,
+        **record.by_consequence,
+        "under_dropped_records": record.under,
+        "not_checked_against_a_list": record.unchecked,
+        "does_not_speak": record.silent,
+    }
 
 
 def _of_fragments(record: FragmentSet) -> Metadata:

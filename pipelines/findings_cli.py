@@ -72,7 +72,7 @@ def findings(
 
 
 @click.argument("rule")
-@click.option("--record", help="a record as npr findings names it, or the episodeID of the source")
+@click.option("--record", help="a finding or record as npr findings names it, or the episodeID")
 @click.option("--period", help="look there only [default: all periods that were run]")
 @click.option("--unit", help="look there only")
 @click.pass_context

@@ -88,6 +88,9 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
         parts.append(f"Outbox:   {_short(result['shipments'][0]['path'].rpartition('/')[0], settings)}")
         parts.append(f"Manifest: {_short(result['manifest'], settings)}")
         parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)")
+        if result["unchecked"]:
+            unchecked = ", ".join(f"{rule} {rows}" for rule, rows in result["unchecked"].items())
+            parts.append(f"Not checked against a list (load it with npr codes add; never a pass), rows: {unchecked}")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
     parts.append(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.show import as_table, as_text
+from transforms.verdict import RECORDS, unchecked_line
 
 Record = Mapping[str, Any]
 MOST = 40
@@ -19,17 +20,18 @@ WORDS = {
     "blank_value": "NPR blanks the value and keeps the record",
     "report_only": "NPR reports it and keeps the record",
 }
-WAITING = (
-    "new",
-    "started",
-    "ordinary",
-    "mean_days",
-    "median_days",
-    "p90_days",
-    "waiting",
-    "breaches_started",
-    "breaches_waiting",
-)
+WAITING = {
+    "new": "new",
+    "started": "started",
+    "ordinary": "ordinary",
+    "mean_days": "mean",
+    "median_days": "median",
+    "p90_days": "p90",
+    "waiting": "waiting",
+    "breaches_started": "late",
+    "breaches_waiting": "overdue",
+    "excluded": "left out",
+}
 
 
 def work_lists(records: Sequence[Record], by: str | None) -> str:
@@ -48,16 +50,14 @@ def _work_list(record: Record, by: str | None) -> str:
     columns: tuple[str, ...]
     lines: list[tuple[object, ...]]
     if by is None:
-        columns = ("status", "rule", "department", "row", "record", "fingerprint", "first seen", "what")
+        columns = ("status", "rule", "department", "row", "finding", "what")
         lines = [
             (
                 row["status"],
                 row["rule"],
                 row["enhet"] or "",
                 f"{row['table']} {'' if row['_row'] is None else row['_row']}",
-                row["record"],
                 row["fingerprint"],
-                f"{row['first_seen']:%Y-%m-%d}",
                 _with_below(row),
             )
             for row in shown
@@ -97,15 +97,15 @@ def _verdict(record: Record) -> str:
     if classes:
         columns = ("module", "class", "rows", "kept", "dropped", "blanked", "values")
         parts.append(as_table("by class", columns, [tuple(row[name] for name in columns) for row in classes]))
-    lost = record["lost"]["by_department"]
+    lost = [row for row in record["lost"]["by_department"] if row["class"] in RECORDS]
     if lost:
         columns = ("rule", "department", "class", "rows")
         rows = sorted((row["rule"], row["enhet"] or "", row["class"], row["rows"]) for row in lost)
-        parts.append(as_table("lost, by rule and department", columns, rows[:MOST]))
-    guards = [row for row in record["guards"] if row["status"] != "ok"]
+        parts.append(as_table("records lost, by rule and department", columns, rows[:MOST]))
+    guards = [row for row in record["guards"] if row["status"] not in ("ok", "no_baseline")]
     if guards:
-        rows = [(row["guard"], row["status"].replace("_", " "), row["text"]) for row in guards]
-        parts.append(as_table("against earlier submissions", ("guard", "status", "what"), rows))
+        rows = [(row["guard"], row["status"], row["text"]) for row in guards]
+        parts.append(as_table("unlike earlier submissions", ("guard", "status", "what"), rows))
     if record["waiting_list"]:
         parts.append(_waiting(record["waiting_list"]))
     return as_text(*parts)
@@ -113,15 +113,15 @@ def _verdict(record: Record) -> str:
 
 def _short(record: Record) -> list[str]:
     lines = []
-    unchecked, silent = record["not_checked"]["rows"], record["not_checked"]["rules"]
-    if unchecked or silent:
-        lines.append(
-            f"not checked against a list: {sum(unchecked.values())} values by {len(unchecked)} rules; "
-            f"{len(silent)} rules have no say (npr codes list)"
-        )
+    not_checked = record["not_checked"]
+    if line := unchecked_line(not_checked["rows"], not_checked["rules"]):
+        lines.append(f"{line} (npr codes list)")
     lines += [
         str(one["text"]) if one["holds"] else f"{one['text']}: {_command(record, one)}" for one in record["overrides"]
     ]
+    silent_guards = [row["guard"] for row in record["guards"] if row["status"] == "no_baseline"]
+    if silent_guards:
+        lines.append(f"no baseline, so not compared with earlier submissions: {', '.join(silent_guards)}")
     overlap = record["overlap"]
     if overlap["against"]:
         kinds = ", ".join(f"{overlap[kind]} {kind}" for kind in ("late", "changed", "vanished"))
@@ -138,8 +138,8 @@ def _waiting(rows: Sequence[Record]) -> object:
     first = rows[0]
     days = f"{first['from_day']} to {first['to_day']}"
     title = f"waiting list {days}, referrals and calendar days (certainty {first['certainty']})"
-    shown = [(row["sektor"] or "not given", *(_number(row[name]) for name in WAITING), row["excluded"]) for row in rows]
-    return as_table(title, ("sector", *WAITING, "excluded"), shown)
+    shown = [(row["sektor"] or "not given", *(_number(row[name]) for name in WAITING)) for row in rows]
+    return as_table(title, ("sector", *WAITING.values()), shown)
 
 
 def _number(value: float | None) -> object:

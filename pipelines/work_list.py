@@ -170,7 +170,7 @@ def explained(settings: Settings, name: str, record: str | None, period: str | N
         if not told["records"]:
             raise DataRefused(
                 f"no finding of {rule.id} on that record",
-                fix="give the record as in npr findings, or its episodeID; add --period and --unit to look there",
+                fix="give a finding or record as npr findings --json has it, or the episodeID",
             )
     return told
 
@@ -191,7 +191,7 @@ def _records(
     for key in _known(settings, period, unit):
         run = bench.open(f"{key.period}|{key.unit}")
         lines = ledger(run).filter(pl.col("rule") == rule.id)
-        hits = lines.filter(pl.col("record") == record)
+        hits = lines.filter((pl.col("record") == record) | (pl.col("fingerprint") == record))
         if hits.is_empty():
             hits = _of_episode(run, lines, record)
         snapshot = run.store.load("snapshot", run.key, Snapshot)
@@ -213,7 +213,8 @@ def _known(settings: Settings, period: str | None, unit: str | None) -> list[Key
 
 
 def _of_episode(run: Run, lines: pl.DataFrame, episode: str) -> pl.DataFrame:
-    """Findings on rows of an episode, which the source knows by this id."""
+    """Open findings on rows of an episode, which the source knows by this id."""
+    lines = lines.filter(pl.col("status") != life.RESOLVED)  # their rows are those of an earlier extract
     hits = [lines.clear()]
     for table in set(lines["table"]) - {""}:
         path = run.store.table("staging", table, run.key)

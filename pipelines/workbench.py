@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from assets.ports import Options, Reading, Run
+from assets.ports import Codes, Options, Reading, Run
 from pipelines.channels import channel_of
+from pipelines.codes_home import CodesHome
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
 from pipelines.rehearsal import make_rehearsal_receiver
@@ -100,7 +101,12 @@ class DiskWorkbench:
             progress=self.progress,
             registry=self.registry,
             database=lambda: self._database(unit),
+            codes=self._codes,
         )
+
+    def _codes(self) -> Codes:
+        home = CodesHome(self.settings.home)
+        return Codes(home.tables(), home.digest())
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
         unit = self.settings.config.units[unit_key]

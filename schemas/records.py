@@ -129,11 +129,21 @@ class MessageSet(StageRecord):
 
 
 class Findings(StageRecord):
-    """Findings counted by rule and by consequence on NPR's scale."""
+    """Findings counted by rule and by consequence on NPR's scale; what falls with a dropped record is left out there.
+
+    under: rule that drops a record or unit -> findings below it. dropping: module -> findings that drop a record or the
+    message. unchecked: rule -> rows not checked against a list, which is no pass. silent: rule -> why it does not speak
+    in this version or year. codes: digest of the loaded code lists.
+    """
 
     snapshot: str
     by_rule: dict[str, int]
     by_consequence: dict[str, int]
+    under: dict[str, int] = Field(default_factory=dict)
+    dropping: dict[str, int] = Field(default_factory=dict)
+    unchecked: dict[str, int] = Field(default_factory=dict)
+    silent: dict[str, str] = Field(default_factory=dict)
+    codes: str = ""
 
 
 class Batch(_Record):
@@ -243,7 +253,9 @@ class Manifest(_Record):
     tables: dict[str, Account]
     schemas: tuple[SchemaUse, ...]
     codes_sha256: str
+    code_lists_sha256: str = ""
     findings: dict[str, int] = Field(default_factory=dict)
+    unchecked: dict[str, int] = Field(default_factory=dict)
     messages: tuple[MessageOut, ...]
     shipments: tuple[ShipmentOut, ...]
     limit_certainty: str
@@ -290,5 +302,6 @@ def summary(manifest: Manifest, path: str, outbox: Mapping[str, str]) -> dict[st
         "messages": [message.model_dump() for message in manifest.messages],
         "shipments": shipments,
         "findings": manifest.findings,
+        "unchecked": manifest.unchecked,
         "manifest": path,
     }

@@ -39,7 +39,7 @@ def test_leaves_ord_ide_and_sbs_for_the_tertial(finished: Finished) -> None:
 
 def test_the_json_names_what_the_issue_of_the_run_is(finished: Finished) -> None:
     summary = finished.summaries[0]
-    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "manifest"}
+    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "manifest"}
     assert set(summary["rows"]["episodes"]) == {"in", "reported", "out_of_scope", "quarantined"}
     assert set(summary["messages"][0]) == {"module", "version", "patients", "records", "bytes", "sha256"}
     wanted = {"module", "part", "parts", "packed_bytes", "limit_bytes", "patients", "path", "sha256"}

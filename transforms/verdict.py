@@ -154,5 +154,5 @@ def unchecked_line(unchecked: Mapping[str, int], silent: Mapping[str, str] | Seq
     if not unchecked and not silent:
         return ""
     rows = f"{figure(sum(unchecked.values()))} values by {len(unchecked)} rules" if unchecked else ""
-    rules = f"{len(silent)} rules have no say" if silent else ""
+    rules = f"rules without a say: {len(silent)}" if silent else ""
     return f"not checked against a list: {'; '.join(part for part in (rows, rules) if part)}"

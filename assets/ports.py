@@ -22,6 +22,7 @@ from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, Submission
 from schemas.registry import Registry
+from transforms.due import StateLine
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -86,6 +87,13 @@ class Decisions(Protocol):
 
     def decisions(self, key: Key, kind: DecisionKind | None = None) -> Sequence[Decision]:
         """Decisions about a partition, oldest first."""
+
+
+class SubmissionStates(Protocol):
+    """Where every submission stands. Kept by the ledger."""
+
+    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:
+        """State of each module of each submission. periods: empty = all."""
 
 
 @dataclass(frozen=True, slots=True)

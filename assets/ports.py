@@ -37,6 +37,7 @@ from schemas.sending import (
 )
 from schemas.submission_states import Event
 from transforms.code_validity import CodeTables, code_tables
+from transforms.due import StateLine
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -233,6 +234,13 @@ class Codes:
 def _no_codes() -> Codes:
     """No list at all: every rule that needs one refuses."""
     return Codes(code_tables([], {}), "")
+
+
+class SubmissionStates(Protocol):
+    """Where every submission stands. Kept by the ledger."""
+
+    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:
+        """State of each module of each submission. periods: empty = all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,24 @@ def calendar(rows: Sequence[Record], year: int | None) -> str:
     return as_text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))
 
 
+def due(rows: Sequence[Record], on: str) -> str:
+    """What is due on a day, one line each."""
+    if not rows:
+        return f"nothing is due on {on}"
+    width = max(len(row["unit"]) for row in rows)
+    head = f"{'state':<11}{'period':<9}no. {'unit':<{width}}  {'deadline':<11}{'send by':<11}{'days':>5}  next"
+    return "\n".join([head, *(_due_line(row, width) for row in rows)])
+
+
+def _due_line(row: Record, width: int) -> str:
+    state = row["colour"] if row["standing"] == "due" else row["standing"]
+    sure = "" if row["status"] == "published" else f" [{row['status']} deadline]"
+    days = f"{row['deadline']:<11}{row['send_by']:<11}{row['days_left']:>5}"
+    return (
+        f"{state:<11}{row['period']:<9}{row['submission']:<4}{row['unit']:<{width}}  {days}  {row['next_step']}{sure}"
+    )
+
+
 def trace(found: Sequence[Record]) -> str:
     """The way of one episode, per period and unit."""
     parts: list[object] = []

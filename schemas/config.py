@@ -79,6 +79,7 @@ class Unit(_Part):
     foretakID: Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")] | None = None
     kind: UnitKind
     isf: bool = Field(description="has an ISF agreement")
+    reports_since: dt.date | None = Field(default=None, description="earlier deadlines are not asked about here")
     organisation: HerAddress
     sender: HerAddress = Field(description="the unit that sends, below the organisation")
     contacts: tuple[ContactPerson, ...]

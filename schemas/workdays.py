@@ -45,6 +45,7 @@ class _File(BaseModel):
     closed: Closed
 
 
+@cache
 def is_working_day(day: date) -> bool:
     """Monday to Friday, no public holiday in Norway, and not 24 or 31 December."""
     return day.weekday() < SATURDAY and day not in _days_off(day.year)

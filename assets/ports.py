@@ -22,6 +22,7 @@ from schemas.period import Period
 from schemas.receivers import Receiver
 from schemas.records import Key, Manifest, PartIds, Submission
 from schemas.registry import Registry
+from transforms.ebms import Signer
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -120,6 +121,7 @@ class Run:
     pipeline: str
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    signer: Callable[[], Signer | None] = field(default=lambda: None)
 
 
 class Workbench(Protocol):

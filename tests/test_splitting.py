@@ -49,7 +49,7 @@ def _run(home: Path, limit: int) -> dict[str, Any]:
 def test_twenty_parts_are_the_whole(finished: Finished, home: Path) -> None:
     whole = finished.unit("nordfjell")
     size = _parts(whole, "ord")[0]["packed_bytes"]
-    limit = int(size / (PARTS - 2))
+    limit = size // (PARTS - 3)
     summary = _run(home, limit)
     assert len(_parts(summary, "ord")) >= PARTS
     assert _told(summary, home) == _told(whole, finished.home)

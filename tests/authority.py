@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 
 @cache
-def key_of(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
+def key_of(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:  # noqa: ARG001 - the cache tells names apart
     """One key per name, made once for all tests of a process."""
     return rsa.generate_private_key(65537, bits)
 

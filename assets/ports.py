@@ -38,6 +38,7 @@ from schemas.sending import (
 from schemas.submission_states import Event
 from transforms.code_validity import CodeTables, code_tables
 from transforms.due import StateLine
+from transforms.ebms import Signer
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -281,6 +282,7 @@ class Run:
     owner: str  # this process, as the ledger's claims name it
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    signer: Callable[[], Signer | None] = field(default=lambda: None)
     codes: Callable[[], Codes] = field(default=_no_codes)
     database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
 

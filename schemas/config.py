@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.extract_file import Accepted
+from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
 
 Profile = Literal["rehearsal", "validation", "production"]
@@ -22,6 +23,9 @@ HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
 Phone = Annotated[str, StringConstraints(pattern=r"^(\+47|0047|)( *[0-9] *){8}$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+OrganisationNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")]
+# Plain http for a stand-in on this machine alone.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)(:|/|$))\S*$")]
 FEED_DIGITS = 10  # organisation number and the digit of a feed of its own
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -50,10 +54,56 @@ class Epj(_Part):
 
 
 class HerAddress(_Part):
-    """One organisation level of the head message."""
+    """One organisation level of the head message. mail: its EDI address, where mails are sent from."""
 
     name: Short
     her_id: HerId
+    mail: Email | None = None
+
+
+class KeyFile(_Part):
+    """One key pair of our own. file: PKCS#12, or PEM. certificate: PEM, where the file does not hold it.
+
+    The password stands in an environment variable or in a file of its own, never in npr.toml. command: a program that
+    signs with a key we never see (a smart card or HSM by PKCS#11); in place of file.
+    """
+
+    file: Path | None = None
+    certificate: Path | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+    command: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> KeyFile:
+        if (self.file is None) != bool(self.command):
+            raise ValueError("give either file or command")
+        if self.command and self.certificate is None:
+            raise ValueError("command needs certificate, the PEM that belongs to the key")
+        if self.password_env and self.password_file:
+            raise ValueError("give either password_env or password_file")
+        return self
+
+
+class Certificates(_Part):
+    """Keys and certificates. Old and new ones may stand side by side: the newest valid one sends, all of them read.
+
+    receiver: NPR's encryption certificate, PEM. organisations: whose numbers the certificates may carry; empty: own by
+    foretakID and institusjonID, the receiver's unchecked. trust: CAs trusted as such; chain: CAs between; crl, ocsp:
+    lists and answers as fetched (PEM or DER).
+    """
+
+    signing: tuple[KeyFile, ...] = ()
+    reading: tuple[KeyFile, ...] = ()
+    own_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver: tuple[Path, ...] = ()
+    receiver_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver_mail: Email | None = None
+    trust: tuple[Path, ...] = ()
+    chain: tuple[Path, ...] = ()
+    crl: tuple[Path, ...] = ()
+    ocsp: tuple[Path, ...] = ()
+    address_register: HttpsUrl | None = None
 
 
 class Known(_Part):
@@ -89,6 +139,7 @@ class Unit(_Part):
     database: UnitKey | None = Field(default=None, description="name of a [databases.NAME], for a source of that kind")
     accepted: tuple[Accepted, ...] = ()
     known: tuple[Known, ...] = ()
+    certificates: Certificates | None = Field(default=None, description="of this unit, in place of [certificates]")
 
     @field_validator("contacts")
     @classmethod
@@ -143,6 +194,25 @@ class SplitAgreement(_Part):
     reference: Short
 
 
+class AgreedForm(_Part):
+    """What NPR has confirmed of the form of its messages, field by field (schemas/receivers/npr.toml); who says so."""
+
+    reference: Short
+    document: DocumentForm | None = None
+    case_no: Short | None = None
+    content: ContentForm | None = None
+    gzip: bool | None = None
+    ref_type: Code | None = None
+    mime_type: Short | None = None
+    ack: Code | None = None
+    service: Short | None = None
+    action: Short | None = None
+    from_role: Short | None = None
+    to_role: Short | None = None
+    cpa_id: Short | None = None
+    description: bool | None = None
+
+
 class Shipping(_Part):
     """How shipments are made. packed_bytes: limit in bytes of the finished file; empty = by the year of the data."""
 
@@ -151,6 +221,7 @@ class Shipping(_Part):
     split: bool = True
     split_agreement: SplitAgreement | None = None
     receiver_certificate: Path | None = None
+    form: AgreedForm | None = None
 
 
 class TsbModule(_Part):
@@ -216,6 +287,7 @@ class Config(_Part):
     guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
+    certificates: Certificates = Certificates()
 
     @model_validator(mode="after")
     def _known_databases(self) -> Config:
@@ -223,3 +295,7 @@ class Config(_Part):
             if unit.database is not None and unit.database not in self.databases:
                 raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
         return self
+
+    def certificates_of(self, unit: Unit) -> Certificates:
+        """Keys and certificates of a unit: its own section, or the common one."""
+        return unit.certificates or self.certificates

@@ -1,7 +1,7 @@
 """Stage 5: content rules over the class tables, and identity against activity.
 
 Belongs here: reading class tables batch by batch, writing findings. Does not belong here: the rules
-(``schemas/rules``, ``transforms.findings``).
+(``schemas/rules``, ``transforms.findings``), identity against activity (``assets.identity``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 
 import polars as pl
 
+from assets.identity import agreement
 from assets.lake import current, growing, message_path, read
 from assets.ports import Run
 from schemas.errors import DataRefused
@@ -32,9 +33,14 @@ def findings(run: Run) -> Findings:
                 tables.add("findings", found)
                 by_rule.update(dict(found.group_by("rule").len().iter_rows()))
                 by_consequence.update(dict(found.group_by("consequence").len().iter_rows()))
-    insist_same_patients(run, made)
+    identity = agreement(run, made, staged)
+    by_rule.update(identity.by_rule)
+    by_consequence.update(identity.by_consequence)
     record = Findings(
-        snapshot=staged.snapshot, by_rule=dict(sorted(by_rule.items())), by_consequence=dict(by_consequence)
+        snapshot=staged.snapshot,
+        by_rule=dict(sorted(by_rule.items())),
+        by_consequence=dict(by_consequence),
+        nprid_reg=identity.nprid_reg,
     )
     run.store.save("findings", run.key, record)
     _insist_kept(record)
@@ -46,26 +52,6 @@ def _batch(run: Run, module: MessageRows, first: int, last: int) -> pl.DataFrame
     layout = run.registry.as_recorded(use)
     tables = {node: read(message_path(run, use.module, node), first, last) for node in module.rows}
     return find(rulebook(), layout, run.period, tables)
-
-
-def insist_same_patients(run: Run, made: MessageSet) -> None:
-    """``ide`` holds exactly the patients of the other modules (IDE-01, IDE-02). DataRefused gives counts only."""
-    holders = {}
-    for module in made.modules:
-        use = module.schema_use
-        path = message_path(run, use.module, run.registry.as_recorded(use).patient)
-        holders[use.module] = pl.read_parquet(path, columns=["_patient"])["_patient"]
-    if "ide" not in holders:
-        return
-    identified = holders.pop("ide").unique()
-    active = pl.concat(list(holders.values())).unique()
-    without, idle = (~active.is_in(identified.implode())).sum(), (~identified.is_in(active.implode())).sum()
-    if without or idle:
-        raise DataRefused(
-            f"identity and activity differ: {without} patients without identity, {idle} identities without activity",
-            rule="IDE-01, IDE-02: ide holds exactly the patients of the activity",
-            fix="deliver an identity for each patient (typeID 9 with the birth date where there is no number)",
-        )
 
 
 def _insist_kept(record: Findings) -> None:

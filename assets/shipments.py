@@ -390,6 +390,7 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
         schemas=tuple(module.schema_use for module in made.modules),
         codes_sha256=codes_digest(),
         findings=found.by_consequence,
+        nprid_reg=found.nprid_reg,
         messages=messages,
         shipments=parts,
         limit_certainty=limit.certainty,

@@ -85,12 +85,20 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
         parts.append(f"Outbox:   {_short(result['shipments'][0]['path'].rpartition('/')[0], settings)}")
         parts.append(f"Manifest: {_short(result['manifest'], settings)}")
         parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)")
+        if result["nprid_reg"]:
+            parts.append(f"Identity: {_person_link(result['nprid_reg'])} (NPR's flags nprid_reg 1 to 5)")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
     parts.append(
         f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
     )
     return _text(*parts)
+
+
+def _person_link(counts: Mapping[str, int]) -> str:
+    from schemas.identity_rules import NPRID_REG  # noqa: PLC0415 - imports pydantic
+
+    return ", ".join(f"{counts.get(flag, 0)} {what}" for flag, what in NPRID_REG.items())
 
 
 def _requirements(rulings: Sequence[Record]) -> str:

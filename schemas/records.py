@@ -129,11 +129,12 @@ class MessageSet(StageRecord):
 
 
 class Findings(StageRecord):
-    """Findings counted by rule and by consequence on NPR's scale."""
+    """Findings counted by rule and by consequence on NPR's scale. nprid_reg: NPR's flag of a person link -> patients."""
 
     snapshot: str
     by_rule: dict[str, int]
     by_consequence: dict[str, int]
+    nprid_reg: dict[str, int] = Field(default_factory=dict)
 
 
 class Batch(_Record):
@@ -243,6 +244,7 @@ class Manifest(_Record):
     schemas: tuple[SchemaUse, ...]
     codes_sha256: str
     findings: dict[str, int] = Field(default_factory=dict)
+    nprid_reg: dict[str, int] = Field(default_factory=dict)
     messages: tuple[MessageOut, ...]
     shipments: tuple[ShipmentOut, ...]
     limit_certainty: str
@@ -282,5 +284,6 @@ def summary(manifest: Manifest, path: str, outbox: Mapping[str, str]) -> dict[st
         "messages": [message.model_dump() for message in manifest.messages],
         "shipments": shipments,
         "findings": manifest.findings,
+        "nprid_reg": manifest.nprid_reg,
         "manifest": path,
     }

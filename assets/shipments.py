@@ -527,6 +527,7 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
         code_lists_sha256=found.codes,
         findings=found.by_consequence,
         unchecked=found.unchecked,
+        nprid_reg=found.nprid_reg,
         messages=messages,
         shipments=parts,
         limit_certainty=limit.certainty,

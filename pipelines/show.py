@@ -91,12 +91,20 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
         if result["unchecked"]:
             unchecked = ", ".join(f"{rule} {rows}" for rule, rows in result["unchecked"].items())
             parts.append(f"Not checked against a list (load it with npr codes add; never a pass), rows: {unchecked}")
+        if result["nprid_reg"]:
+            parts.append(f"Identity: {_person_link(result['nprid_reg'])} (NPR's flags nprid_reg 1 to 5)")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
     parts.append(
         f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
     )
     return as_text(*parts)
+
+
+def _person_link(counts: Mapping[str, int]) -> str:
+    from schemas.identity_rules import NPRID_REG  # noqa: PLC0415 - imports pydantic
+
+    return ", ".join(f"{counts.get(flag, 0)} {what}" for flag, what in NPRID_REG.items())
 
 
 def _requirements(rulings: Sequence[Record]) -> str:

@@ -11,6 +11,8 @@ for that, as text. Results hold counts, attribute names and codes of rules, neve
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ IDENTITY: Final = "ide"
 FID, TYPE_ID = "fid", "typeID"
 TEXT: Final = "text"
 PERSON: Final = {FID: pl.String, TYPE_ID: pl.String}
+_REFERENCE: Final = re.compile(r"&#([xX][0-9A-Fa-f]{1,6}|[0-9]{1,7});")
 _SHORT: Final = 10
 _LONG: Final = 11
 
@@ -202,8 +205,15 @@ def _texts(document: bytes) -> Iterator[str]:
         end = min(start + BLOCK, len(document))
         if end < len(document):
             end = max(document.rfind(b">", start, end) + 1, 0) or document.find(b">", end) + 1 or len(document)
-        yield document[start:end].decode("utf-8", errors="replace")
+        text = document[start:end].decode("utf-8", errors="replace")
+        yield _REFERENCE.sub(_sign, text) if "&#" in text else text
         start = end
+
+
+def _sign(found: re.Match[str]) -> str:
+    """The sign that a numeric reference stands for: a digit can be written so."""
+    code = int(found[1][1:], 16) if found[1][0] in "xX" else int(found[1])
+    return chr(code) if code <= sys.maxunicode else " "
 
 
 def unreadable(what: str) -> DataRefused:

@@ -136,11 +136,11 @@ def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:
 def _one(run: Run, channel: Channel, manifest: Manifest, part: SentPart, file: ShipmentOut, folder: Path) -> None:
     state = part.state
     if state in OPEN:
-        state = settle(run, channel, part).state
+        state = settle(run, part).state
         if state in OPEN:
             raise InDoubt(
                 f"{part.path}: nobody knows whether it left; it is not sent again",
-                where=f"{part.msg_id}, {channel.name}",
+                where=f"{part.msg_id}, {part.channel}",
                 rule="what is in doubt is settled by asking",
                 fix="npr resume asks again; npr resend MSGID --because TEXT --by NAME is the deliberate exception",
             )
@@ -189,8 +189,9 @@ def _insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
         )
 
 
-def settle(run: Run, channel: Channel, part: SentPart) -> SentPart:
-    """Ask the channel what became of a part, and write what it says. Sends nothing."""
+def settle(run: Run, part: SentPart) -> SentPart:
+    """Ask the channel that took a part what became of it, and write what it says. Sends nothing."""
+    channel = run.channel(part.channel)
     if part.state is State.HANDING_OVER:
         part = run.ledger.record(part.msg_id, Event.DOUBT, _note(run, "the process ended during the hand-over"))
     checkpoint("ask.before")

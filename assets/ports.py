@@ -7,7 +7,7 @@ not belong here: any implementation (``pipelines``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from schemas.sending import (
     Taken,
     TransportState,
 )
-from schemas.submission_states import Event
+from schemas.submission_states import Event, State
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -118,6 +118,13 @@ class Channel(Protocol):
 CHANNEL_SECONDS = 300
 
 
+class Channels(Protocol):
+    """The channels of ``npr.toml`` for one unit and profile."""
+
+    def __call__(self, name: str = "") -> Channel:
+        """The channel that is chosen for what leaves now; with a name, the one that took a part before."""
+
+
 class Decisions(Protocol):
     """What named persons have decided. Kept in the ledger, never changed."""
 
@@ -155,6 +162,9 @@ class Ledger(Decisions, Protocol):
 
     def part(self, msg_id: str) -> SentPart:
         """One part. DataRefused for a MsgId that is not ours."""
+
+    def parts_in(self, states: Collection[State]) -> Sequence[SentPart]:
+        """All parts that stand in one of these states, oldest first."""
 
     def events(self, msg_id: str) -> Sequence[EventRow]:
         """All that happened to a part, oldest first."""
@@ -234,7 +244,7 @@ class Run:
     sources: Path
     now: Callable[[], dt.datetime]
     receiver: Callable[[], tuple[Receiver, x509.Certificate]]
-    channel: Callable[[], Channel]
+    channel: Channels
     pipeline: str
     owner: str  # this process, as the ledger's claims name it
     guard: Callable[[Manifest], None] | None = None  # refuses by raising; without one nothing goes to the register

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from pipelines import codes_cli, schema_cli, validate_cli
+from pipelines import codes_cli, schema_cli, sending_cli, validate_cli
 from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
 
 schema_cli.register(cli, command)
 codes_cli.register(cli, command)
+sending_cli.register(cli, command)
 validate_cli.register(cli, _exit_codes)
 
 

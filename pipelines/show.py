@@ -87,9 +87,9 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
         parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
-    parts.append(
-        f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
-    )
+    profile = settings.config.profile
+    left = " Nothing has left this machine." if profile == "rehearsal" else " npr resume shows what has left."
+    parts.append(f"Profile {profile}.{left} Tables: duckdb -readonly {home}/npr.duckdb")
     return _text(*parts)
 
 

@@ -20,6 +20,7 @@ from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 
 MANIFEST = "manifest.json"
+OUTBOX = "outbox"
 
 
 class OutboxFolder:
@@ -29,7 +30,7 @@ class OutboxFolder:
     ``outbox/<period>/<unit>/0001``. Dropping the same part twice changes nothing, so nothing here is ever in doubt.
     """
 
-    def __init__(self, store: DiskStore, name: str = "outbox") -> None:
+    def __init__(self, store: DiskStore, name: str = OUTBOX) -> None:
         self.name = name
         self._home = store.home
 
@@ -103,12 +104,18 @@ def _holds(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def channel_of(config: Config, unit: str, store: DiskStore) -> Channel:
-    """The channel of a unit under the profile in force. WrongUse where there is none, or more than one."""
+def channel_of(config: Config, unit: str, store: DiskStore, name: str = "") -> Channel:
+    """The channel of a unit under the profile in force, or the one of a name. WrongUse where there is not just one."""
     profile = config.profile
-    found = {name: one for name, one in config.channels.items() if one.serves(unit, profile)}
-    if not found and profile == "rehearsal":
+    found = {key: one for key, one in config.channels.items() if (key == name if name else one.serves(unit, profile))}
+    if not found and (name == OUTBOX or (not name and profile == "rehearsal")):
         return OutboxFolder(store)
+    if name and not found:
+        raise WrongUse(
+            f"channel {name} took a part before and is no longer there to be asked",
+            where=f"npr.toml, channels.{name}",
+            fix="put its settings back, without any profiles that it shall serve from now on",
+        )
     if len(found) != 1:
         named = f"channels {', '.join(found)} all serve" if found else "no channel serves"
         raise WrongUse(
@@ -117,8 +124,8 @@ def channel_of(config: Config, unit: str, store: DiskStore) -> Channel:
             rule="nothing leaves unasked",
             fix="name exactly one with [channels.NAME] profiles and units, or rehearse with --profile rehearsal",
         )
-    ((name, settings),) = found.items()
-    return _made(name, settings, store)
+    ((key, settings),) = found.items()
+    return _made(key, settings, store)
 
 
 def _made(name: str, _settings: OutboxSettings, store: DiskStore) -> Channel:

@@ -19,6 +19,7 @@ from shipment import melding, opened
 
 from assets import dispatch, guards, review
 from assets.ports import Options, Run
+from assets.rulings import with_overrides
 from pipelines.settings import load_settings
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused
@@ -316,7 +317,7 @@ def test_records_are_lost_only_by_an_override_for_as_many(faulty: tuple[Path, An
     taken = review.overrides(run, manifest.dropped)
     dispatch.insist_overridden(manifest, taken)
     dispatch.insist_allowed(manifest, taken)
-    ruling = next(one for one in dispatch.with_overrides(manifest.rulings, taken) if one.requirement == "REQ-CONTENT")
+    ruling = next(one for one in with_overrides(manifest.rulings, taken) if one.requirement == "REQ-CONTENT")
     assert ruling.verdict == "warn"
     assert f"EPI-20: {lost} records, override by Ola Leder" in ruling.text
     assert (

@@ -26,6 +26,7 @@ from enum import Enum, auto
 from functools import cache, lru_cache, partial
 from itertools import islice
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
@@ -205,7 +206,7 @@ def _listed(held: Iterable[Held]) -> str:
 @cache
 def _schema_apart(namespace: str, home: Path) -> Layout:
     """The same, found by a process that then ends, and takes the memory of the schema library with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=_way_to_start()) as process:
         return process.submit(schema_for, namespace, home).result()
 
 
@@ -332,6 +333,15 @@ def _judged(chunks: Iterator[Chunk | None], judge: Judge, alone: int, crew: Crew
     yield from crew.judged(chunks, judge.wanted)
 
 
+def _way_to_start() -> BaseContext:
+    """How to start processes: as forks, which share what is loaded; anew where threads might hold a lock in a fork."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        threads = 0
+    return get_context("fork" if threads == 1 else "spawn")
+
+
 class Crew:
     """Processes that judge chunks. They are started when first needed and kept for the files that follow."""
 
@@ -348,8 +358,7 @@ class Crew:
 
     def _begun(self) -> ProcessPoolExecutor:
         if self._processes is None:
-            # A fork of a process with threads may lock up.
-            self._processes = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+            self._processes = ProcessPoolExecutor(self._workers, mp_context=_way_to_start())
         return self._processes
 
     def judged(self, chunks: Iterator[Chunk | None], wanted: Wanted) -> Iterator[Judged | None]:

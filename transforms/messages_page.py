@@ -181,7 +181,8 @@ def _module(model: Model, module: str) -> str:
     trees = " · ".join(_link(version, module) for version in reversed(versions))
     changes = [_change(model, model.message(module, old), model.message(module, new)) for old, new in pairwise(held)]
     return (
-        f"## {module}: {about['title']}\n\nTrees and attributes: {trees}.\n\nOfficially, {about['public']}.\n\n{facts}\n\n"
+        f"## {module}: {about['title']}\n\nTrees and attributes: {trees}.\n\n"
+        f"Officially, {about['public']}.\n\n{facts}\n\n"
         + "\n".join(reversed(changes))
     )
 

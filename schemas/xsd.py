@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from xml.parsers import expat
 
 from lxml import etree
@@ -359,9 +359,9 @@ def compile_schema(
     return _driver([path], change, catalogue)
 
 
-def compile_with_head(layout: Layout) -> etree.XMLSchema:
+def compile_with_head(layout: Layout, change: Change | None = None) -> etree.XMLSchema:
     """The schema of head message and module together; the head's Content takes only elements that are declared."""
-    return _driver([HEAD, layout.xsd])
+    return _driver([HEAD, layout.xsd], change)
 
 
 def _driver(
@@ -424,13 +424,28 @@ def _bare(xpath: str) -> str:
 # Validation
 
 
-def validate_stream(schema: etree.XMLSchema, chunks: Iterable[bytes], limit: int = MOST_FAULTS) -> list[SchemaFault]:
+class Watcher(Protocol):
+    """Goes through a document beside its validation. An element is whole in its ancestors, not in its children."""
+
+    def start(self, element: etree._Element, line: int) -> None:
+        """At a start tag. line: on which it ends."""
+
+    def end(self) -> None:
+        """At an end tag."""
+
+    def fault(self, fault: SchemaFault, touched: list[etree._Element]) -> None:
+        """At a fault of a schema. touched: elements begun or ended just before, of which it may be about one."""
+
+
+def validate_stream(
+    schema: etree.XMLSchema, chunks: Iterable[bytes], limit: int = MOST_FAULTS, watcher: Watcher | None = None
+) -> list[SchemaFault]:
     """Faults of a document, at most ``limit``; empty when it is valid. Never raises for what the document holds.
 
     chunks: the bytes, in pieces of any size. Reading ends at the first fault of well-formedness, or at the limit.
     Memory: what one element path takes, and what the schema's keys hold.
     """
-    validation = _Validation(schema, limit)
+    validation = _Validation(schema, limit, watcher)
     for block in _blocks(chunks):
         validation.feed(block)
         if validation.stopped or len(validation.faults) >= limit:
@@ -463,8 +478,10 @@ def _pieces(block: bytes) -> Iterator[bytes]:
 class _Validation:
     """One document on its way through expat and libxml2."""
 
-    def __init__(self, schema: etree.XMLSchema, limit: int) -> None:
+    def __init__(self, schema: etree.XMLSchema, limit: int, watcher: Watcher | None = None) -> None:
         self.faults: list[SchemaFault] = []
+        self._watcher = watcher
+        self._touched: list[etree._Element] = []
         self.stopped = False
         self._schema = schema
         self._limit = limit
@@ -499,7 +516,7 @@ class _Validation:
         if self._gate.root is not None:
             self._reader = etree.XMLPullParser(
                 events=("start", "end"),
-                tag=self._gate.root,
+                tag=None if self._watcher else self._gate.root,
                 schema=self._schema,
                 no_network=True,
                 load_dtd=False,
@@ -529,11 +546,24 @@ class _Validation:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
         for event, element in self._reader.read_events():
             self._open += 1 if event == "start" else -1
-            if self._root is None and not isinstance(element, tuple):
+            if element is None or isinstance(element, tuple):
+                continue
+            if self._root is None:
                 self._root = element
+            if self._watcher is not None:
+                self._watch(event, element)
         self._collect()
+        self._touched.clear()
         if self._root is not None:
             _prune(self._root)
+
+    def _watch(self, event: str, element: etree._Element) -> None:
+        assert self._watcher is not None  # noqa: S101 - narrowed by the caller
+        self._touched.append(element)
+        if event == "start":
+            self._watcher.start(element, self._line)
+        else:
+            self._watcher.end()
 
     def _collect(self) -> None:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
@@ -544,6 +574,8 @@ class _Validation:
                 # A long text comes in pieces, each of which is told of.
                 if not (fault.rule in _OF_TEXT and self.faults and replace(self.faults[-1], line=fault.line) == fault):
                     self.faults.append(fault)
+                    if self._watcher is not None:
+                        self._watcher.fault(fault, self._touched)
             self._seen = len(log)
 
     def _end(self) -> None:

@@ -298,7 +298,7 @@ def test_a_unit_of_the_other_institution_is_no_unit_of_this_one() -> None:
     )
     assert report_of(f'{first}<Institusjon institusjonID="900000022"{second}').verdict == "valid"
     stray = second.replace('RefEnhet enhetID="C"', 'RefEnhet enhetID="B"', 1)
-    assert faults(report_of(f'{first}<Institusjon institusjonID="900000022"{stray}')) == {("RefEnhet", None): 1}
+    assert faults(report_of(f'{first}<Institusjon institusjonID="900000022"{stray}')) == {("RefEnhet", "enhetID"): 1}
 
 
 def test_faults_before_the_place_where_a_file_is_cut_off_are_told_too() -> None:
@@ -560,7 +560,7 @@ def test_texts_above_ten_megabytes_and_large_patients_get_the_right_verdict() ->
     huge = message(3, 0).replace(episode("E1b"), "".join(episode(f"E1b{n}") for n in range(8000)))
     assert faults(report_of(huge, chunk=262_144)) == {}
     twice = huge.replace('episodeID="E1b7999"', 'episodeID="E1b1"')
-    assert faults(report_of(twice, chunk=262_144)) == {("Episode", None): 1}
+    assert faults(report_of(twice, chunk=262_144)) == {("Episode", "episodeID"): 1}
 
 
 def test_memory_does_not_grow_with_the_message(tmp_path: Path) -> None:

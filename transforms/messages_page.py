@@ -182,8 +182,7 @@ def _module(model: Model, module: str) -> str:
     changes = [_change(model, model.message(module, old), model.message(module, new)) for old, new in pairwise(held)]
     return (
         f"## {module}: {about['title']}\n\nTrees and attributes: {trees}.\n\n"
-        f"Officially, {about['public']}.\n\n{facts}\n\n"
-        + "\n".join(reversed(changes))
+        f"Officially, {about['public']}.\n\n{facts}\n\n" + "\n".join(reversed(changes))
     )
 
 

@@ -569,7 +569,7 @@ class _Validation:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
         log = self._reader.feed_error_log
         if len(log) > self._seen:
-            for entry in list(log)[self._seen :]:
+            for entry in filter(_is_fault, list(log)[self._seen :]):
                 fault = _fault(entry, self._line)
                 # A long text comes in pieces, each of which is told of.
                 if not (fault.rule in _OF_TEXT and self.faults and replace(self.faults[-1], line=fault.line) == fault):
@@ -638,15 +638,21 @@ _TEXTS: Final = {
 }
 
 
+def _is_fault(entry: etree._LogEntry) -> bool:
+    """Whether a message tells more than that a key cannot be compared whose value has a fault of its own."""
+    return "No precomputed value available" not in (entry.message or "")
+
+
 def safe_errors(error_log: etree._ListErrorLog) -> list[SchemaFault]:
     """The entries of an lxml error log without any value of the document."""
-    return [_fault(entry, entry.line or None) for entry in error_log]
+    return [_fault(entry, entry.line or None) for entry in error_log if _is_fault(entry)]
 
 
 def located_faults(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[tuple[SchemaFault, str]]:
     """Faults of a tree with the XPath of the element each is about, for ``element_at``."""
     if not schema.validate(tree):
-        for entry in list(schema.error_log):  # type: ignore[call-overload]  # the stubs forget that a log is iterable
+        # The stubs forget that a log is iterable.
+        for entry in filter(_is_fault, list(schema.error_log)):  # type: ignore[call-overload]
             yield _fault(entry, entry.line or None), entry.path or ""
 
 

@@ -232,7 +232,7 @@ class StreamJudge:
     def _refer(self, rule: Rule, scope: _Scope, told: int, element: etree._Element, line: int) -> None:
         if told in scope.keys:
             return
-        group = self._group(rule, f"refers to something that is not there ({rule.refer})")
+        group = self._group(rule, f"refers to something that is not there ({rule.name})")
         who = self._number.setdefault(group, len(self._who))
         if who == len(self._who):
             self._who.append(group)

@@ -291,9 +291,9 @@ def _as_a_whole(
     source: Source, cutter: Cutter, report: FileReport, options: Options, secret: bytes, *, begun: bool
 ) -> None:
     """Read an odd document a second time, as one stream: what is wrong with its form, or all its faults."""
-    fault = _once_more(source, well_formed)
-    if fault is not None and (begun or cutter.layout is None):
-        report.findings.add(group_of(fault), lambda: Place(fault.line, ""))
+    fault = _once_more(source, well_formed) if begun or cutter.layout is None else None
+    if fault is not None:
+        report.findings.add(group_of(fault), partial(Place, fault.line, ""))
         return
     if cutter.layout is None:
         raise DataRefused(f"{source.name} holds no Melding", where=source.name, rule="one NPR message in each file")

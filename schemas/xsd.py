@@ -481,11 +481,11 @@ class _Validation:
     def __init__(self, schema: etree.XMLSchema, limit: int, watcher: Watcher | None = None) -> None:
         self.faults: list[SchemaFault] = []
         self._watcher = watcher
-        self._touched: list[etree._Element] = []
+        self._events: list[tuple[str, Any]] = []
         self.stopped = False
         self._schema = schema
         self._limit = limit
-        self._gate = _Gate()
+        self._gate = _Gate(deep=watcher is not None)
         self._prolog = b""
         self._reader: etree.XMLPullParser | None = None
         self._root: etree._Element | None = None
@@ -544,26 +544,18 @@ class _Validation:
 
     def _follow(self) -> None:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
-        for event, element in self._reader.read_events():
-            self._open += 1 if event == "start" else -1
-            if element is None or isinstance(element, tuple):
-                continue
+        # The reader was asked for the start and the end of elements, and for nothing else.
+        self._events = cast("list[tuple[str, Any]]", list(self._reader.read_events()))
+        for event, element in self._events:
+            begins = event == "start"
+            self._open += 1 if begins else -1
             if self._root is None:
                 self._root = element
             if self._watcher is not None:
-                self._watch(event, element)
+                self._watcher.start(element, self._line) if begins else self._watcher.end()
         self._collect()
-        self._touched.clear()
         if self._root is not None:
             _prune(self._root)
-
-    def _watch(self, event: str, element: etree._Element) -> None:
-        assert self._watcher is not None  # noqa: S101 - narrowed by the caller
-        self._touched.append(element)
-        if event == "start":
-            self._watcher.start(element, self._line)
-        else:
-            self._watcher.end()
 
     def _collect(self) -> None:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
@@ -575,7 +567,7 @@ class _Validation:
                 if not (fault.rule in _OF_TEXT and self.faults and replace(self.faults[-1], line=fault.line) == fault):
                     self.faults.append(fault)
                     if self._watcher is not None:
-                        self._watcher.fault(fault, self._touched)
+                        self._watcher.fault(fault, [element for _, element in self._events])
             self._seen = len(log)
 
     def _end(self) -> None:
@@ -651,9 +643,9 @@ def safe_errors(error_log: etree._ListErrorLog) -> list[SchemaFault]:
 def located_faults(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[tuple[SchemaFault, str]]:
     """Faults of a tree with the XPath of the element each is about, for ``element_at``."""
     if not schema.validate(tree):
-        # The stubs forget that a log is iterable.
-        for entry in filter(_is_fault, list(schema.error_log)):  # type: ignore[call-overload]
-            yield _fault(entry, entry.line or None), entry.path or ""
+        for entry in list(schema.error_log):  # type: ignore[call-overload]  # the stubs forget that a log is iterable
+            if _is_fault(entry):
+                yield _fault(entry, entry.line or None), entry.path or ""
 
 
 def sound_below(schema: etree.XMLSchema, tree: etree._Element, line: int) -> bool:

@@ -150,7 +150,7 @@ def key_hash(values: Iterable[str | None], kinds: Iterable[str], secret: bytes) 
     given = list(values)
     if None in given:
         return None
-    return pseudonym([_same(value or "", kind) for value, kind in zip(given, kinds, strict=True)], secret)
+    return pseudonym([same(value or "", kind) for value, kind in zip(given, kinds, strict=True)], secret)
 
 
 def twice(
@@ -338,7 +338,7 @@ class _Finder:
         return None
 
 
-def _same(value: str, kind: str) -> str:
+def same(value: str, kind: str) -> str:
     """One form for all that XML Schema holds to be the same value."""
     if kind == TEXT:
         return value

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 from lxml import etree
 
-from schemas.controls import Controls, controls_for
+from schemas.controls import Control, Controls, controls_for
 from schemas.layout import Layout
 from schemas.xsd import XSD, Constraint, SchemaFault, constraints
-from transforms.control_check import Period, judge
+from transforms.control_check import Period, judge_one, surely_right
 from transforms.key_check import kind_of, paths_of
 from transforms.message_check import (
     TWICE,
@@ -37,6 +36,7 @@ from transforms.message_check import (
     group_of,
     key_hash,
     records_of,
+    same,
     twice,
 )
 from transforms.message_chunks import chain_of, places
@@ -46,6 +46,8 @@ KNOWN: Final = 10_000
 # References to keys that are not there yet, whose record is remembered.
 PENDING: Final = 1_000
 Path = tuple[str, ...]
+# A hash where it goes into the book, else the values themselves.
+Key = int | tuple[str, ...]
 
 
 class Book(Protocol):
@@ -92,7 +94,8 @@ def rules_of(layout: Layout) -> tuple[Rule, ...]:
 def _together(one: Constraint, by_name: dict[str, Constraint], made: dict[str, Rule]) -> bool:
     if one.kind == "keyref":
         referred = by_name.get(one.refer or "")
-        return referred is not None and referred.name in made and referred.scope == one.scope
+        known = made.get(referred.name) if referred is not None and referred.scope == one.scope else None
+        return known is not None and known.kinds == made[one.name].kinds
     return all(other.name in made for other in by_name.values() if other.refer == one.name)
 
 
@@ -123,8 +126,36 @@ class _Scope:
     """One element in which a rule is to hold. pending: who refers to what was not there yet, with line and record."""
 
     place: int
-    keys: set[int] = field(default_factory=set)
-    pending: list[tuple[int, int, int, str]] = field(default_factory=list)
+    keys: set[Key] = field(default_factory=set)
+    pending: list[tuple[int, Key, int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Spot:
+    """One place of the tree: the rules that begin there, those that mean its elements, and what controls them."""
+
+    name: str
+    below: dict[str, _Spot] = field(default_factory=dict)
+    opened: list[Rule] = field(default_factory=list)
+    meant: list[Rule] = field(default_factory=list)
+    controls: list[tuple[Control, Callable[[str], object]]] = field(default_factory=list)
+
+
+def _spots(layout: Layout, rules: Sequence[Rule], controls: Controls) -> _Spot:
+    """The tree, from what is around Melding."""
+    space = f"{{{layout.namespace}}}" if layout.namespace else ""
+    made: dict[Path, _Spot] = {(): _Spot("")}
+    paths = {_path(layout, place) for name in {node.name for node in layout.nodes} for place in places(layout, name)}
+    for path in sorted(paths, key=len):
+        made[path] = made[path[:-1]].below[space + path[-1]] = _Spot(path[-1])
+        made[path].controls = [(one, surely_right(one)) for one in controls.values() if one.cls == path[-1]]
+    for rule in rules:
+        for scope in rule.scopes if not rule.refer else ():
+            made[scope].opened.append(rule)
+        for path in rule.paths:
+            if path in made:
+                made[path].meant.append(rule)
+    return made[()]
 
 
 class StreamJudge:
@@ -134,55 +165,49 @@ class StreamJudge:
         self.findings = Findings(wanted.most)
         self._wanted, self._book = wanted, book
         self._period = Period(wanted.melding)
-        self._root = f"{{{wanted.layout.namespace}}}" if wanted.layout.namespace else ""
         self._fields = fields_of(constraints(wanted.layout.xsd))
-        names = {node.name for node in wanted.layout.nodes}
-        self._known = {_path(wanted.layout, place) for name in names for place in places(wanted.layout, name)}
-        self._controls: defaultdict[str, Controls] = defaultdict(dict)
-        for key, control in (controls_for(wanted.layout) if wanted.controls else {}).items():
-            self._controls[key[0]][key] = control
-        self._opened: defaultdict[Path, list[Rule]] = defaultdict(list)
-        self._meant: defaultdict[Path, list[Rule]] = defaultdict(list)
-        for rule in rules:
-            for scope in rule.scopes if rule.kind != "keyref" else ():
-                self._opened[scope].append(rule)
-            for path in rule.paths:
-                self._meant[path].append(rule)
+        self._spot = _spots(wanted.layout, rules, controls_for(wanted.layout) if wanted.controls else {})
+        self._above: list[_Spot] = []
+        self._outside = 0
         self._scopes: dict[str, _Scope] = {}
         self._of_place: dict[int, Rule] = {}
+        self._place = 0
         self._who: list[Group] = []
         self._number: dict[Group, int] = {}
         self._records: dict[int, str] = {}
-        self._place = 0
-        self._path: Path = ()
-        self._outside = 0
+        self._hash = lru_cache(KNOWN)(partial(key_hash, secret=wanted.secret))
 
     # What the reader tells
 
     def start(self, element: etree._Element, line: int) -> None:
         """An element begins."""
-        path = (*self._path, str(element.tag).removeprefix(self._root))
-        if self._outside or path not in self._known:
-            # Around Melding, in an unknown class, or below one: libxml2 has told of it, once.
-            self._outside += bool(self._path)
+        spot = None if self._outside else self._spot.below.get(str(element.tag))
+        if spot is None:
+            # Around Melding, of an unknown class, or below one: libxml2 tells of it, once.
+            self._outside += bool(self._above)
             return
-        self._path = path
-        for rule in self._opened.get(path, ()):
+        self._above.append(self._spot)
+        self._spot = spot
+        for rule in spot.opened:
             self._open(rule)
-        for rule in self._meant.get(path, ()):
+        for rule in spot.meant:
             self._key(rule, element, line)
-        for outcome in judge(element, self._controls.get(path[-1], {}), self._period):
-            group = Group("control", outcome.check, path[-1], outcome.attribute, outcome.text, outcome.consequence)
-            self.findings.add(group, partial(self._place_of, element, line))
+        for control, right in spot.controls:
+            value = element.get(control.attribute)
+            if right(value) if value else not control.mandatory:
+                continue
+            for outcome in judge_one(element, control, self._period):
+                group = Group("control", outcome.check, spot.name, outcome.attribute, outcome.text, outcome.consequence)
+                self.findings.add(group, partial(self._place_of, element, line))
 
     def end(self) -> None:
         """An element ends."""
         if self._outside:
             self._outside -= 1
-        elif self._path:
-            for rule in self._opened.get(self._path, ()):
+        elif self._above:
+            for rule in self._spot.opened:
                 self._close(rule)
-            self._path = self._path[:-1]
+            self._spot = self._above.pop()
 
     def fault(self, fault: SchemaFault, touched: list[etree._Element]) -> None:
         """A fault of the schema. Its record is told as far as all elements agree on it that it may be about."""
@@ -211,15 +236,15 @@ class StreamJudge:
         scope = self._scopes.get(rule.refer or rule.name)
         if scope is None:
             return
-        packed = key_hash(map(element.get, rule.fields), rule.kinds, self._wanted.secret)
-        if packed is None:
+        values = tuple(value for name in rule.fields if (value := element.get(name)) is not None)
+        if len(values) < len(rule.fields):
             if rule.kind == "key":
                 self.findings.add(self._group(rule, f"breaks {rule.name}"), partial(self._place_of, element, line))
             return
-        told = int.from_bytes(packed, sys.byteorder, signed=True)
+        told: Key = self._hashed(values, rule) if rule.above else tuple(map(same, values, rule.kinds))
         if rule.refer:
             self._refer(rule, scope, told, element, line)
-        elif rule.above:
+        elif isinstance(told, int):
             self._book.add(scope.place, array("q", (told,)), array("q", (line,)))
             if len(scope.keys) < KNOWN:
                 scope.keys.add(told)
@@ -229,7 +254,10 @@ class StreamJudge:
         else:
             scope.keys.add(told)
 
-    def _refer(self, rule: Rule, scope: _Scope, told: int, element: etree._Element, line: int) -> None:
+    def _hashed(self, values: tuple[str, ...], rule: Rule) -> int:
+        return int.from_bytes(self._hash(values, rule.kinds) or b"", sys.byteorder, signed=True)
+
+    def _refer(self, rule: Rule, scope: _Scope, told: Key, element: etree._Element, line: int) -> None:
         if told in scope.keys:
             return
         group = self._group(rule, f"refers to something that is not there ({rule.name})")
@@ -237,7 +265,7 @@ class StreamJudge:
         if who == len(self._who):
             self._who.append(group)
         record = ", ".join(records_of(element, self._wanted))
-        if not rule.above:
+        if not isinstance(told, int):
             scope.pending.append((who, told, line, record))
             return
         number = self._book.refer(scope.place, told, line, who)
@@ -245,7 +273,7 @@ class StreamJudge:
             self._records[number] = record
 
     def _group(self, rule: Rule, text: str) -> Group:
-        return Group("schema", TWICE, self._path[-1], rule.fields[0] if len(rule.fields) == 1 else None, text)
+        return Group("schema", TWICE, self._spot.name, rule.fields[0] if len(rule.fields) == 1 else None, text)
 
     def _place_of(self, element: etree._Element, line: int) -> Place:
         return Place(line, ", ".join(records_of(element, self._wanted)))

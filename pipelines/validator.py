@@ -33,9 +33,10 @@ from pipelines.key_book import KeyBook
 from schemas.controls import controls_for
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Layout
-from schemas.xsd import BEYOND, compile_schema, compile_with_head, validate_stream, well_formed
+from schemas.xsd import BEYOND, compile_schema, compile_with_head, validate_stream, walk, well_formed
 from transforms import opening
 from transforms.message_check import (
+    TWICE,
     Findings,
     Group,
     Judge,
@@ -45,6 +46,7 @@ from transforms.message_check import (
     Spanning,
     Wanted,
     group_of,
+    pseudonym,
     spanning,
     twice,
 )
@@ -59,7 +61,7 @@ ALONE: Final = 16
 # Faults of a file that cannot be cut, where each is kept until it is counted.
 SMALL: Final = 4_000_000
 MOST_OF_WHOLE: Final = 100_000
-_NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d+(?:_\d+)+)_([a-z]+)")
+_NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d{1,3}(?:_\d{1,3})+)_([a-z]{1,8})")
 
 if TYPE_CHECKING:
     from schemas.registry import Held
@@ -185,8 +187,9 @@ def schema_for(namespace: str, home: Path) -> Layout:
             layout = registry.layout(held.module, held.version)
             if layout.namespace == namespace:
                 return layout
+    what = f"{told[2]} {told[1].replace('_', '.')}" if told else "the namespace of the root element"
     raise DataRefused(
-        "the root element is of no message that there is a schema for",
+        f"there is no schema for {what}",
         rule="module and version follow from the namespace of Melding",
         fix=f"there are: {_listed(registry.held())}; others can be put in with `npr schema add PATH`",
     )
@@ -223,6 +226,8 @@ def validate_source(source: Source, options: Options, secret: bytes, crew: Crew,
         report.bytes = cutter.bytes
         if done is not Done.ALL:
             _as_a_whole(source, cutter, report, options, secret, begun=done is Done.SOME)
+        if options.show_keys:
+            _name_repeated(source, report.findings, secret)
     except NprError as refused:
         report.refused = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
     return report
@@ -272,7 +277,7 @@ def _frame(cutter: Cutter, judge: Judge, spread: _Spread, report: FileReport, *,
         return Done.NOTHING
     report.findings.merge(frame.findings)
     spread.add_before(frame.keys)
-    spread.tell(report.findings, judge.wanted)
+    spread.tell(report.findings)
     return Done.ALL if whole else Done.SOME
 
 
@@ -320,6 +325,27 @@ def _as_a_whole(
 def _once_more(source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
     with source.open() as raw:
         return read(opening.as_utf8(raw, source.name).blocks)
+
+
+def _name_repeated(source: Source, findings: Findings, secret: bytes) -> None:
+    """Find the keys that are known by their hash alone, and put them in its place."""
+    listed = [(group, place) for group, places in findings.places.items() for place in places if group.rule == TWICE]
+    hidden = {place.record: (group.cls, group.attribute) for group, place in listed if " ~" in place.record}
+    found: dict[str, str] = {}
+
+    def visit(path: tuple[str, ...], attributes: dict[str, str]) -> bool:
+        cls = path[-1].rpartition("}")[2]
+        for name in {attribute for known, attribute in hidden.values() if known == cls and attribute in attributes}:
+            value = attributes[name or ""]
+            record = f"{name} ~{pseudonym([value], secret).hex()}"
+            if record in hidden:
+                found[record] = f"{name} {value}"
+        return len(found) == len(hidden)
+
+    if hidden:
+        _once_more(source, lambda blocks: walk(blocks, visit))
+        for group, places in findings.places.items():
+            findings.places[group] = [place._replace(record=found.get(place.record, place.record)) for place in places]
 
 
 # Chunks and processes
@@ -419,11 +445,11 @@ class _Spread:
     def _keep(self, keys: Keys, scope: int) -> None:
         self._book.add(scope * len(self._across) + keys.constraint, keys.hashes, keys.lines)
 
-    def tell(self, findings: Findings, wanted: Wanted) -> None:
+    def tell(self, findings: Findings) -> None:
         """Each occurrence of a key but the first becomes a fault."""
         for place, line, told in self._book.twice():
             one = self._across[place % len(self._across)]
-            findings.add(*twice(one.name, one.paths[0].split("/")[-1], one.fields, line, told, wanted))
+            findings.add(*twice(one.name, one.paths[0].split("/")[-1], one.fields, line, told))
 
 
 # Inspection

@@ -701,8 +701,14 @@ def _text(rule: str, rest: str) -> str:
     if facet := _FACET.match(rest):
         return f"the value breaks the limit {facet[1]} of its type"
     if found := _TYPE.search(rest):
-        return f"not a value of the type {_known(found[1])}"
+        return _text_of_type(_known(found[1]) or "")
     return "breaks the schema"
+
+
+def _text_of_type(name: str) -> str:
+    """The types of our coded attributes are named after their list."""
+    number = name.removeprefix("list")
+    return f"not a code of list {number}" if number.isdigit() else f"not a value of the type {name}"
 
 
 def _text_of_constraint(rest: str) -> str:

@@ -368,6 +368,9 @@ def test_a_broken_parent_counts_its_children_once() -> None:
 def test_keys_that_occur_twice_are_told_across_chunks_and_per_institution() -> None:
     report = report_of(message().replace('Objektholder pasientNr="P00007"', 'Objektholder pasientNr="P00000"'))
     assert faults(report) == {("Objektholder", "pasientNr"): 1}
+    twice = message().replace('Objektholder pasientNr="P00007"', 'Objektholder pasientNr="P00000"')
+    ((_, _, (place,)),) = report_of(twice, show_keys=True).groups()
+    assert place.record == "pasientNr P00000"
     again = report_of(message().replace("900000022", "900000014"))
     assert faults(again) == {("Institusjon", None): 1}
 
@@ -394,7 +397,9 @@ def test_faults_before_the_place_where_a_file_is_cut_off_are_told_too() -> None:
 def test_an_unknown_namespace_is_refused_with_what_there_is() -> None:
     report = report_of(message().replace("54_0_1_ord", "99_0_1_ord"))
     assert report.verdict == "refused"
-    assert re.search("ord [0-9., ]*54.0.1", FORMS["text"]([report]))
+    told = FORMS["text"]([report])
+    assert "there is no schema for ord 99.0.1" in told
+    assert re.search("ord [0-9., ]*54.0.1", told)
     assert report_of("<a/>").verdict == report_of("hello").verdict.replace("faults", "refused") == "refused"
 
 

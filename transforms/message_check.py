@@ -153,13 +153,11 @@ def key_hash(values: Iterable[str | None], kinds: Iterable[str], secret: bytes) 
     return pseudonym([same(value or "", kind) for value, kind in zip(given, kinds, strict=True)], secret)
 
 
-def twice(
-    name: str, cls: str, fields: Sequence[str], line: int, told: int, wanted: Wanted
-) -> tuple[Group, Callable[[], Place]]:
-    """Group and place of a key that occurs again, known by its hash alone."""
+def twice(name: str, cls: str, fields: Sequence[str], line: int, told: int) -> tuple[Group, Callable[[], Place]]:
+    """Group and place of a key that occurs again, known by its hash alone, even where bare keys are asked for."""
     attribute = fields[0] if len(fields) == 1 else None
-    shown = attribute in RECORD_KEYS and not wanted.show_keys
-    record = f"{attribute} ~{told.to_bytes(8, sys.byteorder, signed=True).hex()}" if shown else ""
+    known = attribute in RECORD_KEYS
+    record = f"{attribute} ~{told.to_bytes(8, sys.byteorder, signed=True).hex()}" if known else ""
     return Group("schema", TWICE, cls, attribute, f"the key occurs twice ({name})"), partial(Place, line, record)
 
 

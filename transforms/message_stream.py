@@ -282,6 +282,6 @@ class StreamJudge:
         """Add what the book has found when the document is read."""
         for place, line, told in self._book.twice():
             rule = self._of_place[place]
-            self.findings.add(*twice(rule.name, rule.paths[0][-1], rule.fields, line, told, self._wanted))
+            self.findings.add(*twice(rule.name, rule.paths[0][-1], rule.fields, line, told))
         for who, line, number in self._book.strays():
             self.findings.add(self._who[who], partial(Place, line, self._records.get(number, "")))

@@ -103,7 +103,7 @@ def fix(group: Group) -> str:
     if group.rule == "SCHEMAV_CVC_IDC":
         twice = group.text.startswith("the key occurs twice")
         return "give each record its own key; it may have been written twice" if twice else _REFERENCE
-    if re.search(r"type list\d+$", group.text):
+    if re.search(r"code of list \d+$", group.text):
         return "write a code of that list"
     typed = next((text for name, text in _TYPE_FIXES.items() if group.text.endswith(name)), None)
     return typed or _FIXES.get(group.rule, "write the value as the schema says")

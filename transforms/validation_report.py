@@ -326,7 +326,8 @@ def _html_row(group: Group, count: int, places: list[Place]) -> str:
     name = "@".join(part for part in (group.cls or "", group.attribute or "") if part)
     items = "".join(f"<li>{html.escape(_place(place))}</li>" for place in places)
     more = f"<p>and {count - len(places)} more</p>" if len(places) < count else ""
-    where = f"<details><summary>{_times(len(places), 'place')}</summary><ul>{items}</ul>{more}</details>"
+    told = _times(count, "place") if len(places) == count else f"{len(places)} of {count} places"
+    where = f"<details><summary>{told}</summary><ul>{items}</ul>{more}</details>"
     texts = (group.kind, name, group.text, fix(group), consequence(group))
     cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
     return f'<tr>{cells}<td class="n">{count}</td><td>{where}</td></tr>'

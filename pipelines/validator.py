@@ -15,6 +15,7 @@ import os
 import pickle
 import re
 import secrets
+import signal
 import zipfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +25,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cache, lru_cache, partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 from pipelines import pseudonym_key
@@ -206,7 +208,7 @@ def _listed(held: Iterable[Held]) -> str:
 @cache
 def _schema_apart(namespace: str, home: Path) -> Layout:
     """The same, found by a process that then ends, and takes the memory of the schema library with it."""
-    with ProcessPoolExecutor(1, mp_context=_way_to_start()) as process:
+    with ProcessPoolExecutor(1, mp_context=_way_to_start(), initializer=_follow) as process:
         return process.submit(schema_for, namespace, home).result()
 
 
@@ -375,6 +377,18 @@ def _way_to_start() -> BaseContext:
     return get_context("fork" if threads == 1 else "spawn")
 
 
+def _follow() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the first; end when that has ended in any way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (first := parent_process()) is not None:
+
+        def wait() -> None:
+            first.join()
+            os._exit(1)
+
+        Thread(target=wait, daemon=True).start()
+
+
 class Crew:
     """Processes that judge chunks. They are started when first needed and kept for the files that follow."""
 
@@ -391,7 +405,8 @@ class Crew:
 
     def _begun(self) -> ProcessPoolExecutor:
         if self._processes is None:
-            self._processes = ProcessPoolExecutor(self._workers, mp_context=_way_to_start())
+            way = _way_to_start()
+            self._processes = ProcessPoolExecutor(self._workers, mp_context=way, initializer=_follow)
         return self._processes
 
     def judged(self, chunks: Iterator[Chunk | None], wanted: Wanted) -> Iterator[Judged | None]:

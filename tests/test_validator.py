@@ -9,6 +9,7 @@ import json
 import random
 import re
 import sys
+import time
 import zipfile
 from array import array
 from collections.abc import Callable, Iterator
@@ -682,6 +683,24 @@ def test_memory_does_not_grow_with_the_message(size: int, block: str, key: str, 
                 continue
     assert process.returncode == 0
     assert 20_000_000 < most < 96_000_000
+
+
+def test_no_process_is_left_when_the_first_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "large.xml"
+    with path.open("w") as file:
+        file.write(f'{OPENING}<Institusjon institusjonID="1">{UNITS}')
+        file.writelines(patient(number) for number in range(30_000))
+        file.write("</Institusjon></Melding>")
+    script = [sys.executable, "-m", "pipelines.cli", "validate", str(path)]
+    with psutil.Popen(script, cwd=ROOT, stdout=-3, stderr=-3) as process:
+        family = _family(process)
+        while len(family) < 3 and process.poll() is None:
+            family = _family(process)
+            time.sleep(0.01)
+        process.kill()
+    assert len(family) == 3
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert left == []
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

@@ -1,7 +1,8 @@
 """Identity within stages 4 and 5: what NPR gets of an identity, and whether identity and activity agree.
 
 Belongs here: reading the tables of both trees, writing flags and findings to the identity tree and counts and
-pseudonyms to the other. Does not belong here: the decisions (``transforms.identity_rules``), test data (``assets.guard``).
+pseudonyms to the other. Does not belong here: the decisions (``transforms.identity_rules``), test data
+(``assets.guard``).
 
     NPR_HOME/identity/lake/message/ide_settled        numbers that are not sent as delivered, and why
     NPR_HOME/identity/lake/finding/identity_flags     NPR's flag of each patient, and what it rests on

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from assets.accounts import accounts
-from assets.guard import fingerprint_of_facts, inspect_part
+from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import Run
 from assets.rendered import Rendered
@@ -147,6 +147,7 @@ class _Bench:
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
+        self.expected = expected_of(run.store, run.key, run.unit)
         self.inspected: list[Inspected] = []
 
     def module(self, module: MessageRows) -> _Done:
@@ -293,7 +294,7 @@ class _Work:
         if packed != document:
             raise RuntimeError(f"{self.layout.module} part {number + 1}: the payload is not its document")
         place = (self.layout.module, number + 1)
-        bench.inspected.append(inspect_part(packed, body, place, bench.run.unit, bench.run.config.profile))
+        bench.inspected.append(inspect_part(packed, body, place, bench.expected, bench.run.config.profile))
 
     def _around(self, number: int, ids: PartIds) -> tuple[bytes, bytes]:
         """Everything of the document but the patients: head message and shell."""

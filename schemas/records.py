@@ -129,7 +129,7 @@ class MessageSet(StageRecord):
 
 
 class Findings(StageRecord):
-    """Findings counted by rule and by consequence on NPR's scale. nprid_reg: NPR's flag of a person link -> patients."""
+    """Findings counted by rule and by consequence on NPR's scale. nprid_reg: NPR's flag -> patients."""
 
     snapshot: str
     by_rule: dict[str, int]

@@ -21,7 +21,7 @@ import polars as pl
 
 from assets import guards
 from assets.accounts import accounts
-from assets.guard import fingerprint_of_facts, inspect_part
+from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
@@ -208,6 +208,7 @@ class _Bench:
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
+        self.expected = expected_of(run.store, run.key, run.unit)
         self.inspected: list[Inspected] = []
 
     def module(self, module: MessageRows) -> _Done:
@@ -372,7 +373,7 @@ class _Work:
         place = (self.layout.module, number + 1)
         # What stands in a container is read as it was before.
         read = b"".join([around.head, body, around.tail])
-        bench.inspected.append(inspect_part(read, body, place, bench.run.unit, bench.run.config.profile))
+        bench.inspected.append(inspect_part(read, body, place, bench.expected, bench.run.config.profile))
 
     def _melding(self, around: split.Around, part: split.Part) -> Iterator[bytes]:
         yield around.prefix

@@ -39,7 +39,8 @@ def test_leaves_ord_ide_and_sbs_for_the_tertial(finished: Finished) -> None:
 
 def test_the_json_names_what_the_issue_of_the_run_is(finished: Finished) -> None:
     summary = finished.summaries[0]
-    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "manifest"}
+    wanted = {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "nprid_reg", "manifest"}
+    assert set(summary) == wanted
     assert set(summary["rows"]["episodes"]) == {"in", "reported", "out_of_scope", "quarantined"}
     assert set(summary["messages"][0]) == {"module", "version", "patients", "records", "bytes", "sha256"}
     wanted = {"module", "part", "parts", "packed_bytes", "limit_bytes", "patients", "path", "sha256"}
@@ -117,6 +118,14 @@ def test_findings_say_what_npr_would_do(finished: Finished) -> None:
         "blank_value": 0,
         "report_only": 2,
     }
+
+
+def test_the_person_link_of_every_patient_is_counted(finished: Finished) -> None:
+    for summary in finished.summaries:
+        patients = next(one["patients"] for one in summary["messages"] if one["module"] == "ide")
+        assert list(summary["nprid_reg"]) == ["1", "2", "3", "4", "5"]
+        assert sum(summary["nprid_reg"].values()) == patients
+        assert summary["nprid_reg"]["1"] > patients * 0.9
 
 
 def test_identity_numbers_are_nowhere_but_in_the_identity_tree(finished: Finished) -> None:

@@ -60,10 +60,15 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a document must say. known: attributes with eleven digits, and names of units, that somebody vouches for."""
+    """What a document must say, and what goes with it.
+
+    known: attributes with eleven digits, and names of units, that somebody vouches for. units: names of the units that
+    report, since not every version has them in the message.
+    """
 
     institution: str
     known: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
 
 
 # --- the bytes of one document
@@ -83,7 +88,7 @@ def inspect(
     if walk(_blocks(document), head.visit, head.read).fault is not None:
         raise unreadable(f"{module} part {part}")
     known = expected.known | ({FID} if module == IDENTITY else frozenset())
-    hidden, organisations, names = Counter[str](), _Organisations(expected.institution), set[str]()
+    hidden, organisations, names = Counter[str](), _Organisations(expected.institution), set(expected.units)
     for text in _texts(document):
         hidden.update(numbers_in(text, known))
         organisations.add(text)

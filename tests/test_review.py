@@ -330,56 +330,40 @@ def test_records_are_lost_only_by_an_override_for_as_many(faulty: Faulty) -> Non
     )
 
 
-def test_all_stays_on_one_site_stop_until_a_named_person_confirms(months: tuple[Path, Extract], tmp_path: Path) -> None:
+def test_all_stays_on_one_site_and_a_short_report_stop_until_a_named_person_confirms(
+    months: tuple[Path, Extract], tmp_path: Path
+) -> None:
     home, _ = months
     extract = Extract(tmp_path / "extract")
+    extract.leave_out({row["episodeID"] for row in extract.table("episodes")[::2]})
     extract.change("episodes", lambda row: row | ({"behandlingsstedID": "B1"} if row["omsorgsniva"] == "1" else {}))
     report(home, "2020-T1", extract)
     run = opened_run(home, "2020-T1")
     manifest = run.store.load("manifest", run.key, Manifest)
-    with pytest.raises(DataRefused) as stopped:
-        guards.insist_confirmed(run, manifest)
-    assert "UNIT-11" in stopped.value.where
-    assert "on treatment site B1" in stopped.value.where
+
+    def refusal() -> DataRefused:
+        with pytest.raises(DataRefused) as stopped:
+            guards.insist_confirmed(run, manifest)
+        return stopped.value
+
+    def confirm(guard: str) -> tuple[str, ...]:
+        decided = ("--by", "Kari Analytiker", "--why", "B2 is closed")
+        return ("confirm", "2020-T1", "--unit", UNIT, "--guard", guard, *decided)
+
+    assert re.search(r"UNIT-11: all \d+ inpatient stays on treatment site B1; 2020-M03 submission 1", refusal().where)
+    assert re.search(r"\d+ episodes, \d+ in 2020-M03 submission 1 \(handed over\): \d+ % fewer", refusal().where)
     (told,) = npr(home, "verdict", "2020-T1", "--unit", UNIT)
-    stops = {row["guard"] for row in told["guards"] if row["status"] == "stop"}
-    assert stops == {"site"}
-    assert (
-        call("confirm", "2020-T1", "--unit", UNIT, "--guard", "fall", "--by", "K A", "--why", "x", home=home).code == 2
-    )
-    npr(
-        home,
-        "confirm",
-        "2020-T1",
-        "--unit",
-        UNIT,
-        "--guard",
-        "site",
-        "--by",
-        "Kari Analytiker",
-        "--why",
-        "B2 is closed",
-    )
+    assert {row["guard"] for row in told["guards"] if row["status"] == "stop"} == {"site", "fall"}
+    assert call(*confirm("month"), home=home).code == 2
+    npr(home, *confirm("site"))
+    assert "UNIT-11" not in refusal().where
+    npr(home, *confirm("fall"))
     guards.insist_confirmed(run, manifest)
     (told,) = npr(home, "verdict", "2020-T1", "--unit", UNIT)
-    assert {row["status"] for row in told["guards"] if row["guard"] == "site"} == {"confirmed"}
-
-
-def test_a_short_report_stops_and_so_does_one_without_figures(months: tuple[Path, Extract], tmp_path: Path) -> None:
-    home, _ = months
-    extract = Extract(tmp_path / "extract")
-    half = {row["episodeID"] for row in extract.table("episodes")[::2]}
-    extract.leave_out(half)
-    report(home, "2020-M05", extract)
-    run = opened_run(home, "2020-M05")
-    manifest = run.store.load("manifest", run.key, Manifest)
-    with pytest.raises(DataRefused) as stopped:
-        guards.insist_confirmed(run, manifest)
-    assert re.search(r"\d+ episodes, \d+ in 2020-\w+ submission 1 \(handed over\): \d+ % fewer", stopped.value.where)
+    assert {row["guard"] for row in told["guards"] if row["status"] == "confirmed"} == {"site", "fall"}
     folder = run.store.kept(run.key, manifest.submission)
     folder.rename(folder.with_name("away"))
-    with pytest.raises(DataRefused, match="no figures to compare"):
-        guards.insist_confirmed(run, manifest)
+    assert "no figures to compare" in refusal().what
 
 
 def test_tables_of_findings_have_comments(months: tuple[Path, Extract]) -> None:

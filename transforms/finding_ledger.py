@@ -123,7 +123,7 @@ def _with_holder(told: pl.DataFrame) -> pl.DataFrame:
         )
     )
     found = []
-    for depth in holders["_depth"].unique().to_list():
+    for depth in holders["_depth"].unique().sort().to_list():  # null, the patients, comes first
         at = holders.filter(pl.col("_depth").eq_missing(depth))
         # A patient is the parent of all rows that are of the patient, whatever their key.
         part = pl.col("_patient").cast(pl.String)

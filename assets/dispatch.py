@@ -17,6 +17,7 @@ from pathlib import Path
 
 from assets import guards
 from assets.checkpoints import checkpoint
+from assets.guard import guard, label_content
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Run
 from assets.review import overrides
 from assets.rulings import with_overrides
@@ -54,20 +55,15 @@ def submit(run: Run, number: int) -> Delivery:
 
 def insist_ready(run: Run, manifest: Manifest) -> None:
     """Everything that must hold before anything leaves; whatever raises here keeps the submission in the house."""
+    # Before anything else, so that test content stays known as such whatever stops it now.
+    label_content(run.store, run.key, manifest)
     taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
         insist_overridden(manifest, taken)
         guards.insist_confirmed(run, manifest)
     insist_allowed(manifest, taken)
     insist_bytes(run, manifest)
-    if manifest.profile != "rehearsal":
-        if run.guard is None:
-            raise DataRefused(
-                f"submission {manifest.submission} of {run.key} has not passed the guard; nothing was handed over",
-                rule="test data never reaches the register",
-                fix="this installation has no guard against test data; nothing leaves without one",
-            )
-        run.guard(manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
     if manifest.profile == "production":
         insist_validated(run, manifest)
         insist_approved(run, manifest)

@@ -1,7 +1,7 @@
 """Stage 5: content rules over the class tables, and identity against activity.
 
 Belongs here: reading class tables batch by batch, writing findings. Does not belong here: the rules
-(``schemas/rules``, ``transforms.findings``).
+(``schemas/rules``, ``transforms.findings``), identity against activity (``assets.identity``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from assets.identity import agreement
 from assets.lake import Tables, current, growing, message_path
 from assets.ports import Run
 from assets.review import review
@@ -44,8 +45,10 @@ def findings(run: Run) -> Findings:
             ready = plan(rulebook(), contract, layouts[module.schema_use.module], run.period, codes.tables)
             count.silent |= ready.silent
             _module(run, module, ready, staged, tables, count)
-    insist_same_patients(run, made)
-    record = count.record(staged.snapshot, codes.digest)
+    identity = agreement(run, made, staged)
+    count.by_rule.update(identity.by_rule)
+    count.by_consequence.update(identity.by_consequence)
+    record = count.record(staged.snapshot, codes.digest).model_copy(update={"nprid_reg": identity.nprid_reg})
     run.store.save("findings", run.key, record)
     review(run)
     _insist_kept(record)
@@ -135,26 +138,6 @@ def _references(run: Run, layout: Layout, rows: Mapping[str, int]) -> pl.DataFra
     frames = [pl.scan_parquet(path).select("enhetID", "typeEnhet") for path in paths]
     empty = pl.LazyFrame(schema={"enhetID": pl.String(), "typeEnhet": pl.String()})
     return pl.concat([empty, *frames]).group_by("enhetID", "typeEnhet").len().collect()
-
-
-def insist_same_patients(run: Run, made: MessageSet) -> None:
-    """``ide`` holds exactly the patients of the other modules (IDE-01, IDE-02). DataRefused gives counts only."""
-    holders = {}
-    for module in made.modules:
-        use = module.schema_use
-        path = message_path(run, use.module, run.registry.as_recorded(use).patient)
-        holders[use.module] = pl.read_parquet(path, columns=["_patient"])["_patient"]
-    if "ide" not in holders:
-        return
-    identified = holders.pop("ide").unique()
-    active = pl.concat(list(holders.values())).unique()
-    without, idle = (~active.is_in(identified.implode())).sum(), (~identified.is_in(active.implode())).sum()
-    if without or idle:
-        raise DataRefused(
-            f"identity and activity differ: {without} patients without identity, {idle} identities without activity",
-            rule="IDE-01, IDE-02: ide holds exactly the patients of the activity",
-            fix="deliver an identity for each patient (typeID 9 with the birth date where there is no number)",
-        )
 
 
 def _insist_kept(record: Findings) -> None:

@@ -33,6 +33,9 @@ OWN_COLUMNS = {
     "rule": "rule that speaks",
     "column": "field that the fault lies in",
     "table": "contract table",
+    "patient": "pseudonym of pasientNr under the secret of NPR_HOME, as npr validate shows it",
+    "missing_in": "message that the patient is not in",
+    "nprid_reg": "NPR's flag of the person link",
 }
 FINDING_TABLES = {
     "findings": "Findings of the last run, as the rules gave them",

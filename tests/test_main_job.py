@@ -255,27 +255,6 @@ def test_doctor_sees_an_open_identity_tree(home: Path) -> None:
     assert call("doctor", home=home).code == 1
 
 
-def test_calendar_lists_the_periods_of_2020(home: Path) -> None:
-    rows = call("calendar", "--year", "2020", "--json", home=home).json
-    keys = [row["period"] for row in rows]
-    assert keys == [
-        "2020-M01",
-        "2020-M02",
-        "2020-M03",
-        "2020-T1",
-        "2020-M05",
-        "2020-M06",
-        "2020-M07",
-        "2020-T2",
-        "2020-M09",
-        "2020-M10",
-        "2020-M11",
-        "2020-A",
-    ]
-    assert rows[3]["modules"] == ["ord", "ide", "sbs"]
-    assert rows[1]["to"] == "2020-02-29"
-
-
 def test_help_is_there_at_once() -> None:
     """Modules that take long to import are out of reach of ``npr --help``; its time is a benchmark's business."""
     script = (

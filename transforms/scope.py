@@ -4,7 +4,9 @@ Belongs here: the decision per row. Does not belong here: quality of rows, and w
 
 Source: "activity with end in the period (and open stays) + every referral that was open, received or closed in the
 period" (npr-rules 3.6, inferred, certainty C: the official statement is only "data om aktivitet"). Periods
-are cumulative from 1 January.
+are cumulative from 1 January. A monthly report is *for* waiting list and gjestepasientoppgjør (A); that it leaves
+other activity out is said nowhere, and how guest patients are told is not known, so it carries all of it (C):
+docs/calendar.md.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def fates(
         }
         fate.append(pl.DataFrame([told | figures], schema=FATE))
         by = (
-            dropped.group_by("rule", "enhet").len(name="rows").with_columns(pl.lit(t).alias(n) for n, t in told.items())
+            dropped.group_by("rule", "enhet", maintain_order=True)
+            .len(name="rows")
+            .with_columns(pl.lit(t).alias(n) for n, t in told.items())
         )
         lost.append(by.select(*LOST).cast(LOST))  # type: ignore[arg-type]
     return pl.concat(fate), pl.concat(lost)

@@ -96,8 +96,8 @@ def test_keys_that_will_not_do(tmp_path: Path, spoil: Callable[[Path], object], 
     path = _p12(tmp_path / "own.p12")
     password = private_file(tmp_path / "password", SECRET)
     spoil(path)
+    plain = path.exists() and path.read_bytes().startswith(b"-----BEGIN")
     with pytest.raises(WrongUse, match=reason) as caught:
-        plain = path.exists() and path.read_bytes().startswith(b"-----BEGIN")
         key_pair(KeyFile(file=path, password_file=None if plain else password))
     assert SECRET.decode() not in str(caught.value)
 

@@ -178,7 +178,12 @@ def _party(her_id: str, role: str, where: str) -> str:
 
 
 def _c14n(element: etree._Element) -> bytes:
-    return etree.tostring(element, method="c14n", with_comments=False)
+    """Canonical XML 1.0 of an element, with the namespaces in scope, whatever document it stands in.
+
+    By way of a document of its own: libxml2 adds xmlns="" where it canonizes below a default namespace of another.
+    """
+    alone = parse(etree.tostring(element, with_tail=False), "SOAP")
+    return etree.tostring(alone, method="c14n", with_comments=False)
 
 
 def _base64(value: bytes) -> str:

@@ -131,7 +131,7 @@ def content_size(melding_bytes: int, content: ContentForm) -> int:
 
 
 def read_melding(document: bytes) -> bytes:
-    """The Melding of a MsgHead document in canonical form (C14N), whichever way it is dressed.
+    """The Melding of a MsgHead document in canonical form (exclusive C14N), whichever way it is dressed.
 
     Raises DataRefused when there is not exactly one. What libxml2 says is not shown: it quotes values.
     """
@@ -144,7 +144,7 @@ def read_melding(document: bytes) -> bytes:
         raise DataRefused("the head message cannot be read", where="MsgHead", rule="well-formed XML") from None
     if len(content) != 1:
         raise DataRefused(f"the head message holds {len(content)} documents", where="MsgHead", rule="one Melding")
-    return etree.tostring(content[0], method="c14n")
+    return etree.tostring(content[0], method="c14n", exclusive=True)
 
 
 def _info(message: HeadMessage) -> str:

@@ -44,8 +44,8 @@ def submit(run: Run, number: int) -> Delivery:
     """Hand over a submission. What left already is left alone; what is in doubt is asked about first."""
     manifest = manifest_of(run, number)
     if any(part.state in SENDABLE | OPEN for part in run.ledger.parts(run.key, number)):
-        insist_ready(run, manifest)
         channel = run.channel()
+        insist_ready(run, manifest)
         _claimed(run, manifest, channel)
     sent = run.ledger.parts(run.key, number)
     name = next((part.channel for part in sent if part.channel), "")

@@ -77,6 +77,7 @@ def export(settings: Settings) -> None:
     os.environ["NPR_CONFIG"] = str(settings.path)
     os.environ["NPR_HOME"] = str(settings.home)
     os.environ["NPR_PROFILE"] = settings.config.profile
+    os.environ["NPR_EXECUTOR"] = settings.config.executor
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -119,4 +120,7 @@ def _rooted(config: Config, root: Path) -> Config:
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
     }
-    return config.model_copy(update={"units": units, "shipping": shipping, "databases": databases})
+    places: dict[str, Any] = {"units": units, "shipping": shipping, "databases": databases}
+    if config.dagster_yaml:
+        places["dagster_yaml"] = root / config.dagster_yaml
+    return config.model_copy(update=places)

@@ -1,31 +1,98 @@
-"""Stage 8: hand the prepared parts to the channel of the profile.
+"""Stage 8: hand the prepared parts to the channel, each once, with the ledger around every step.
 
-Belongs here: calling the channel once, after everything was checked. Does not belong here: how a channel works
-(``pipelines.channels``).
+Belongs here: what must hold before a part may leave, the order of ledger and act, settling doubt by asking. Does not
+belong here: how a channel works (``pipelines.channels``), which event may follow which
+(``schemas.submission_states``).
+
+The order for one part: ``begin`` is written and synced; the channel is called; what came of it is written. A process
+that dies between leaves the part ``handing_over``; whoever comes next writes ``doubt`` and asks the channel. Only where
+the channel is certain that the part is not there may it be handed over again.
 """
 
 from __future__ import annotations
 
-from assets.ports import Run
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from assets import guards
+from assets.checkpoints import checkpoint
+from assets.guard import guard, label_content
+from assets.ports import Channel, InDoubt, Note, NotHandedOver, Run
+from assets.review import overrides
+from assets.rulings import with_overrides
+from assets.shipments import insist_bytes, manifest_of
+from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
-from schemas.records import Delivery, Manifest
+from schemas.records import Delivery, Manifest, ShipmentOut
+from schemas.sending import Presence, SentPart
+from schemas.submission_states import OPEN, SENDABLE, Event, State
+from transforms.decided import Overridden
+
+MACHINE = "pipeline"
 
 
 def dispatch(run: Run) -> Delivery:
-    """Hand over the submission; repeating it changes nothing. Then make the analysts' views anew."""
-    manifest = run.store.load("manifest", run.key, Manifest)
-    insist_allowed(manifest)
-    channel = run.channel()
-    delivered = channel.hand_over(run.store.shipments(run.key, manifest.submission), manifest)
-    record = Delivery(submission=manifest.submission, channel=channel.name, files=dict(delivered))
-    run.store.save("dispatch", run.key, record)
+    """Hand over the newest submission; repeating it changes nothing. Then make the analysts' views anew."""
+    record = submit(run, run.store.load("manifest", run.key, Manifest).submission)
     run.store.publish_views()
     return record
 
 
-def insist_allowed(manifest: Manifest) -> None:
+def submit(run: Run, number: int) -> Delivery:
+    """Hand over a submission. What left already is left alone; what is in doubt is asked about first."""
+    manifest = manifest_of(run, number)
+    if any(part.state in SENDABLE | OPEN for part in run.ledger.parts(run.key, number)):
+        insist_ready(run, manifest)
+        channel = run.channel()
+        _claimed(run, manifest, channel)
+    sent = run.ledger.parts(run.key, number)
+    name = next((part.channel for part in sent if part.channel), "")
+    record = Delivery(submission=number, channel=name, files={part.path: part.reference for part in sent})
+    run.store.save("dispatch", run.key, record)
+    return record
+
+
+def insist_ready(run: Run, manifest: Manifest) -> None:
+    """Everything that must hold before anything leaves; whatever raises here keeps the submission in the house."""
+    # Before anything else, so that test content stays known as such whatever stops it now.
+    label_content(run.store, run.key, manifest)
+    taken = overrides(run, manifest.dropped)
+    if manifest.profile != "rehearsal":
+        insist_overridden(manifest, taken)
+        guards.insist_confirmed(run, manifest)
+    insist_allowed(manifest, taken)
+    insist_bytes(run, manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
+    if manifest.profile == "production":
+        insist_validated(run, manifest)
+        insist_approved(run, manifest)
+
+
+def insist_overridden(manifest: Manifest, taken: Sequence[Overridden]) -> None:
+    """Records that NPR will leave out are sent only when a named person has taken on that many, rule by rule."""
+    left = [one for one in taken if not one.holds]
+    if manifest.findings.get("drop_record") and not manifest.dropped:
+        raise DataRefused(
+            f"submission {manifest.submission} does not say which rules drop its records; nothing was handed over",
+            rule="a check that cannot run stops",
+            fix=f"make it anew: npr run {manifest.key.period} --unit {manifest.key.unit}",
+        )
+    if left:
+        given = f"npr override {manifest.key.period} {{}} --unit {manifest.key.unit} --count {{}} --by NAME --why TEXT"
+        commands = [given.format(one.rule, one.found) for one in left]
+        records = sum(one.found for one in left)
+        raise DataRefused(
+            f"NPR would leave out {records} records by {len(left)} rules; nothing was handed over",
+            where="\n         ".join(one.text() for one in left),
+            rule="records are lost only when a named person has taken it on",
+            fix="correct the source; or, when they are to be lost:\n       " + "\n       ".join(commands),
+        )
+
+
+def insist_allowed(manifest: Manifest, taken: Sequence[Overridden] = ()) -> None:
     """Towards NPR a dated requirement stops from its date what it warned of before; a rehearsal only shows it."""
-    stops = [ruling for ruling in manifest.rulings if ruling.verdict == "stop"]
+    stops = [ruling for ruling in with_overrides(manifest.rulings, taken) if ruling.verdict == "stop"]
     if stops and manifest.profile != "rehearsal":
         raise DataRefused(
             f"{len(stops)} dated requirements of the registry stop this submission; nothing was handed over",
@@ -33,3 +100,138 @@ def insist_allowed(manifest: Manifest) -> None:
             rule=", ".join(sorted({ruling.requirement for ruling in stops})),
             fix="correct the source and extract again; finding.findings in npr.duckdb names the rows",
         )
+
+
+def insist_approved(run: Run, manifest: Manifest) -> None:
+    """A named person has approved these very parts. An approval of other bytes, or one taken back, is none."""
+    approval = holding(run, DecisionKind.APPROVE, manifest)
+    if approval is None or approval.content != manifest.sealed():
+        what = "waits for approval" if approval is None else "has changed since it was approved"
+        raise DataRefused(
+            f"submission {manifest.submission} of {run.key} {what}; nothing was handed over",
+            rule="sending in production always waits for a named person",
+            fix=f"npr approve {run.key.period} --unit {run.key.unit} --submission {manifest.submission} --by NAME",
+        )
+
+
+def insist_validated(run: Run, manifest: Manifest) -> None:
+    """The same content came back clean from validation, or a named person has taken on what was found."""
+    rows = run.ledger.submissions(run.key)
+    same = [row for row in rows if row.profile == "validation" and row.content == manifest.content]
+    if any(row.state is State.ACCEPTED for row in same):
+        return
+    accepted = holding(run, DecisionKind.ACCEPT, manifest)
+    if accepted is not None and accepted.content == manifest.content:
+        return
+    found = f"it is {same[-1].state.value} there" if same else "it was never sent there"
+    raise DataRefused(
+        f"this content has not come back clean from the validation service: {found}; nothing was handed over",
+        rule="validation first",
+        fix=f"npr submit {run.key.period} --unit {run.key.unit} --to validation, or, when what was found is taken on, "
+        f"npr accept {run.key.period} --unit {run.key.unit} --by NAME --because TEXT",
+    )
+
+
+def holding(run: Run, kind: DecisionKind, manifest: Manifest) -> Decision | None:
+    """The newest decision of a kind about a profile, where it still holds. Approvals speak of one submission."""
+    found = [one for one in run.ledger.decisions(run.key, kind) if one.subject == manifest.profile]
+    if kind is DecisionKind.APPROVE:
+        found = [one for one in found if one.submission == manifest.submission]
+    newest = found[-1] if found else None
+    return newest if newest and newest.holds(run.now().date()) else None
+
+
+def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:
+    """Do the work under the claim of the submission: of two processes at once one sends."""
+    owner, number = run.owner, manifest.submission
+    if not run.ledger.claim(run.key, number, owner, run.now()):
+        raise DataRefused(
+            f"another process sends submission {number} of {run.key}",
+            rule="one process sends a submission",
+            fix="wait for it to end; npr resume shows what became of it",
+        )
+    try:
+        folder = run.store.shipments(run.key, number)
+        files = {part.msg_id: part for part in manifest.shipments}
+        for part in run.ledger.parts(run.key, number):
+            _one(run, channel, manifest, part, files[part.msg_id], folder)
+    finally:
+        run.ledger.release(run.key, number, owner)
+
+
+def _one(run: Run, channel: Channel, manifest: Manifest, part: SentPart, file: ShipmentOut, folder: Path) -> None:
+    state = part.state
+    if state in OPEN:
+        state = settle(run, channel, part).state
+        if state in OPEN:
+            raise InDoubt(
+                f"{part.path}: nobody knows whether it left; it is not sent again",
+                where=f"{part.msg_id}, {channel.name}",
+                rule="what is in doubt is settled by asking",
+                fix="npr resume asks again; npr resend MSGID --because TEXT --by NAME is the deliberate exception",
+            )
+    if state in SENDABLE:
+        run.ledger.claim(run.key, manifest.submission, run.owner, run.now())
+        hand_over(run, channel, manifest, file, folder, Event.BEGIN, _note(run))
+
+
+def hand_over(
+    run: Run, channel: Channel, manifest: Manifest, file: ShipmentOut, folder: Path, begin: Event, note: Note
+) -> SentPart:
+    """Write that it begins, hand one part over, write what came of it."""
+    path = folder / file.path
+    _insist_digest(run, file, path)
+    known = Note(note.by, run.now(), run.owner, channel.name, detail=note.detail)
+    run.ledger.record(file.msg_id, begin, known)
+    checkpoint("hand_over.before")
+    try:
+        receipt = channel.hand_over(file, path, manifest)
+    except NotHandedOver as certain:
+        run.ledger.record(file.msg_id, Event.NOT_HANDED_OVER, _note(run, certain.what))
+        raise
+    except InDoubt as doubt:
+        run.ledger.record(file.msg_id, Event.DOUBT, _note(run, doubt.what))
+        raise
+    except Exception as error:
+        # What nobody foresaw may have happened after the part was taken. Its text may quote anything.
+        run.ledger.record(file.msg_id, Event.DOUBT, _note(run, type(error).__name__))
+        raise
+    checkpoint("hand_over.after")
+    done = Note(MACHINE, receipt.at, channel=channel.name, reference=receipt.reference)
+    return run.ledger.record(file.msg_id, Event.HANDED_OVER, done)
+
+
+def _insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
+    """The ledger has the digest of what may leave under this MsgId, and the file has that digest."""
+    known = run.ledger.part(file.msg_id)
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not known.packed_sha256 or known.packed_sha256 != found:
+        raise DataRefused(
+            f"{file.path} is not, byte for byte, what the ledger has under its MsgId; it was not handed over",
+            where=str(path),
+            rule="a MsgId names the same bytes for ever",
+            fix="put the parts folder back from the backup",
+        )
+
+
+def settle(run: Run, channel: Channel, part: SentPart) -> SentPart:
+    """Ask the channel what became of a part, and write what it says. Sends nothing."""
+    if part.state is State.HANDING_OVER:
+        part = run.ledger.record(part.msg_id, Event.DOUBT, _note(run, "the process ended during the hand-over"))
+    checkpoint("ask.before")
+    said = channel.ask(part)
+    checkpoint("ask.after")
+    events = list(said.events)
+    if part.state is State.IN_DOUBT and said.presence is Presence.ABSENT:
+        events = [Event.NOT_HANDED_OVER]
+    elif part.state is State.IN_DOUBT and said.presence is Presence.THERE:
+        events = [Event.HANDED_OVER, *events]
+    for event in events:
+        note = Note(MACHINE, run.now(), channel=channel.name, reference=said.reference, detail=said.detail)
+        part = run.ledger.record(part.msg_id, event, note)
+    return part
+
+
+def _note(run: Run, detail: str = "") -> Note:
+    return Note(MACHINE, run.now(), owner=run.owner, detail=detail)

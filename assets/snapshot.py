@@ -21,15 +21,18 @@ import polars as pl
 from assets import pulling, sources
 from assets.delivery import read_extract_file
 from assets.frozen import RECORD, ROW_GROUP, absent, insist_environment, insist_letters, insist_whole_period
+from assets.guard import insist_fresh, label_files
 from assets.ports import Run
 from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
+from schemas.guard import REHEARSAL
 from schemas.records import FileRecord, Snapshot, digest
 from transforms import decoding
 
 CHUNK = 1 << 20
 TAIL = 1 << 16
+PRODUCTION_EXTRACT = "production"
 
 
 def take(run: Run) -> Snapshot:
@@ -58,9 +61,13 @@ def _source(run: Run) -> sources.Source | None:
 def _of_files(run: Run, source: sources.Source | None) -> Snapshot:
     folder = _folder(run)
     delivered = source.describe(folder, run.key.unit) if source else read_extract_file(folder)
+    if delivered.environment != PRODUCTION_EXTRACT:
+        _label(run, delivered, folder)
     _gate(run, delivered, folder)
     hashes = {name: _sha256(_existing(folder, name, file)) for name, file in delivered.files.items()}
     _insist_hashes(delivered, hashes)
+    if run.config.profile != REHEARSAL:
+        insist_fresh(run.store, _told(delivered, hashes), run.config.profile)
     contract = run.registry.contract(delivered.contract)
     identity = {
         "files": hashes,
@@ -97,6 +104,21 @@ def _gate(run: Run, delivered: ExtractFile, folder: Path) -> None:
             fix=f"run with --unit {delivered.reporting_unit}, or give the extract of {run.key.unit}",
         )
     insist_whole_period(run, delivered.extracted_at, f"{where}, extracted_at")
+
+
+def _label(run: Run, delivered: ExtractFile, folder: Path) -> None:
+    """A test extract stays one, also when the run is refused and the label is changed afterwards."""
+    there = {name: folder / file.path for name, file in delivered.files.items() if (folder / file.path).is_file()}
+    label_files(run.store, run.key.unit, _told(delivered, {name: _sha256(path) for name, path in there.items()}))
+
+
+def _told(delivered: ExtractFile, hashes: dict[str, str]) -> list[FileRecord]:
+    """What is known of the files before they are read."""
+    return [
+        FileRecord(table=name, name=file.path, sha256=hashes[name], bytes=0, rows=file.rows, format="")
+        for name, file in delivered.files.items()
+        if name in hashes
+    ]
 
 
 def _existing(folder: Path, name: str, file: DeliveredFile) -> Path:

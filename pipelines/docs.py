@@ -12,6 +12,7 @@ import click
 from schemas.contract import load_contract
 from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
+from transforms.calendar_page import calendar_page
 from transforms.contract_page import contract_page
 from transforms.messages_page import messages_page
 from transforms.xsd_text import message_xsd, shared_xsd
@@ -25,6 +26,7 @@ def pages() -> dict[Path, bytes]:
     texts = {
         DOCS / "extract-contract.md": contract_page(load_contract()),
         DOCS / "messages.md": messages_page(model),
+        DOCS / "reporting-calendar.md": calendar_page(),
     }
     return {path: text.encode() for path, text in texts.items()} | schema_files(model)
 

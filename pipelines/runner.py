@@ -15,10 +15,13 @@ from typing import Any
 import dagster as dg
 
 from assets.ports import Options
+from assets.review import overrides
+from assets.rulings import with_overrides
 from pipelines import definitions
 from pipelines.partitions import partition_key
 from pipelines.settings import Settings, export
 from pipelines.store import DiskStore
+from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Delivery, Key, Manifest, summary
 
@@ -73,9 +76,11 @@ def run_partition(
 
 
 def rulings_of(settings: Settings, period: str, unit: str) -> list[dict[str, Any]]:
-    """What the registry's dated requirements say of the submission made last."""
-    manifest = DiskStore(settings.home).load("manifest", Key(period=period, unit=unit), Manifest)
-    return [ruling.model_dump(mode="json") for ruling in manifest.rulings]
+    """What the registry's dated requirements say of the submission made last, and who has taken on what is lost."""
+    run = DiskWorkbench(settings, Options()).open(partition_key(period, unit))
+    manifest = run.store.load("manifest", run.key, Manifest)
+    found = with_overrides(manifest.rulings, overrides(run, manifest.dropped))
+    return [ruling.model_dump(mode="json") for ruling in found]
 
 
 def _execute(

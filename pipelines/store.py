@@ -1,13 +1,16 @@
 """Where data lies: a folder tree in which everything becomes visible whole.
 
-Belongs here: paths, atomic writing, private rooms, stage and submission records. Does not belong here: what is in the
-files; the analysts' database (``pipelines.views``).
+Belongs here: paths, atomic writing, private rooms, records of stages. Does not belong here: what is in the files; what
+is certain about submissions (``pipelines.ledger``); the analysts' database (``pipelines.views``).
 
     NPR_HOME/lake/<layer>/<table>/period=P/unit=U/data.parquet    activity; layers snapshot, staging, scope, message,
     finding NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
     NPR_HOME/identity/...                                         the same tree once more, 0700, for identity only
     NPR_HOME/runs/<period>/<unit>/<stage>.json                    records of stages
-    NPR_HOME/submissions/<period>/<unit>/0001/                    submission.json, parts/ with the packed parts
+    NPR_HOME/submissions/<period>/<unit>/0001/                    packed parts in parts/, kept/, submission.json: a
+                                                                  copy of what the ledger knows
+    NPR_HOME/ledger.sqlite                                        the ledger, unless npr.toml names another place
+    NPR_HOME/guard/                                               content labelled as test, one file each, for good
     NPR_HOME/outbox/<period>/<unit>/0001/                         what the folder channel handed over
     NPR_HOME/tmp, NPR_HOME/identity/tmp                           private rooms, swept by the next run
 """
@@ -20,22 +23,26 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from pipelines import views
+from assets.checkpoints import checkpoint
+from pipelines import pseudonym_key, views
 from schemas.errors import DataRefused, WrongUse
-from schemas.records import Key, PartIds, Submission
+from schemas.guard import TestLabel
+from schemas.records import Key, Snapshot, Submission
 
 R = TypeVar("R", bound=BaseModel)
 IDENTITY = "identity"
 SUBMISSION = "submission.json"
 FOREIGN_SECONDS = 7 * 24 * 3600
+SNAPSHOT = "snapshot.json"
+GUARD = "guard"
 
 
 class DiskStore:
@@ -57,6 +64,15 @@ class DiskStore:
     def snapshot(self, unit: str, snapshot: str, *, identity: bool = False) -> Path:
         """Folder of one frozen extract."""
         return self._root(identity=identity) / "lake" / "snapshot" / unit / snapshot
+
+    def load_snapshot(self, unit: str, snapshot: str) -> Snapshot:
+        """The record inside the folder of a frozen extract; DataRefused when it is not there."""
+        path = self.snapshot(unit, snapshot) / SNAPSHOT
+        if not path.is_file():
+            raise DataRefused(
+                f"snapshot {snapshot} of {unit} is not there", where=str(path), fix="make the report again"
+            )
+        return Snapshot.model_validate_json(path.read_bytes())
 
     def fragments(self, module: str, key: Key, *, identity: bool = False) -> Path:
         """Folder of the rendered patients of one module."""
@@ -88,9 +104,11 @@ class DiskStore:
         with self.scratch(identity=self._is_identity(path)) as room:
             beside = room / path.name
             yield beside
-            _sync(beside)
+            sync(beside)
+            checkpoint("store.rename")
             beside.replace(path)
-            _sync(path.parent)
+            checkpoint("store.renamed")
+            sync(path.parent)
 
     @contextmanager
     def writing_folder(self, path: Path) -> Iterator[Path]:
@@ -101,12 +119,15 @@ class DiskStore:
             beside.mkdir()
             yield beside
             for file in beside.rglob("*"):
-                _sync(file)
-            _sync(beside)
+                sync(file)
+            sync(beside)
+            checkpoint("store.rename_folder")
             if path.exists():
                 path.rename(room / "old")
+                checkpoint("store.folder_moved_away")
             beside.rename(path)
-            _sync(path.parent)
+            checkpoint("store.renamed_folder")
+            sync(path.parent)
 
     @contextmanager
     def scratch(self, *, identity: bool = False) -> Iterator[Path]:
@@ -129,6 +150,15 @@ class DiskStore:
     def _is_identity(self, path: Path) -> bool:
         return path.is_relative_to(self.home / IDENTITY)
 
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms of this home."""
+        self.prepare()
+        return pseudonym_key.pseudonym_key(self.home)
+
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+        return self._submission(key, number) / "kept"
+
     def publish_views(self) -> None:
         """Make the analysts' database anew."""
         with self.locked("views"):
@@ -150,49 +180,38 @@ class DiskStore:
             )
         return kind.model_validate_json(path.read_bytes())
 
+    # --- test content -------------------------------------------------------------------------------------------------
+
+    def test_labels(self) -> Sequence[TestLabel]:
+        """All content that was ever labelled test. DataRefused when the list is gone or one entry cannot be read."""
+        folder = self.home / GUARD
+        if not folder.is_dir():
+            self._begin_labels(folder)
+        try:
+            return [TestLabel.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+        except (OSError, ValidationError):
+            raise _list_gone(folder, "an entry of the list of test content cannot be read") from None
+
+    def label_test(self, unit: str, prints: Mapping[str, str]) -> None:
+        """Label content as test for good. prints: fingerprint -> what it is."""
+        known = {label.fingerprint for label in self.test_labels()}
+        today = dt.datetime.now(dt.UTC).date()
+        for fingerprint, what in prints.items():
+            if fingerprint not in known:
+                label = TestLabel(fingerprint=fingerprint, what=what, unit=unit, since=today)
+                with self.writing(self.home / GUARD / f"{fingerprint}.json") as path:
+                    path.write_text(label.model_dump_json(), encoding="utf-8")
+
+    def _begin_labels(self, folder: Path) -> None:
+        # A home that has made submissions has had the list: an empty one in its place would let test data pass.
+        if any((self.home / "submissions").glob("*/*/*")):
+            raise _list_gone(folder, "the list of test content is gone")
+        folder.mkdir(parents=True, exist_ok=True)
+
     # --- submissions --------------------------------------------------------------------------------------------------
 
-    def submissions(self, key: Key) -> Sequence[Submission]:
-        """Submissions of a partition, oldest first."""
-        return self._read(f"{key.period}/{key.unit}/*/{SUBMISSION}")
-
-    def submission(self, key: Key, institusjon_id: str, year: int, inputs: str, now: dt.datetime) -> Submission:
-        """The newest submission if it was made of these inputs, else a new one with the next free numbers."""
-        with self.locked(f"lopenr-{institusjon_id}-{year}"):
-            known = self.submissions(key)
-            same = known[-1] if known and known[-1].inputs == inputs else None
-            if same and same.ids:
-                return same
-            # A run that died before its parts had ids begins anew: others may have taken its numbers since.
-            fresh = Submission(
-                number=same.number if same else len(known) + 1,
-                key=key,
-                institusjon_id=institusjon_id,
-                year=year,
-                inputs=inputs,
-                created_at=same.created_at if same else now,
-                first_lopenr=self._free_lopenr(institusjon_id, year),
-            )
-            self._write(fresh)
-            return fresh
-
-    def _free_lopenr(self, institusjon_id: str, year: int) -> int:
-        """The next number of an institution's files in a year: from 1, and never used twice."""
-        used = [s for s in self._read(f"*/*/*/{SUBMISSION}") if (s.institusjon_id, s.year) == (institusjon_id, year)]
-        return max((s.first_lopenr + len(s.ids) for s in used), default=1)
-
-    def keep_ids(self, submission: Submission, ids: Sequence[PartIds]) -> Submission:
-        """Store the ids of the parts; they are never changed afterwards."""
-        with self.locked(f"lopenr-{submission.institusjon_id}-{submission.year}"):
-            kept = submission.model_copy(update={"ids": tuple(ids)})
-            self._write(kept)
-            return kept
-
-    def _read(self, pattern: str) -> list[Submission]:
-        paths = sorted((self.home / "submissions").glob(pattern))
-        return [Submission.model_validate_json(path.read_bytes()) for path in paths]
-
-    def _write(self, submission: Submission) -> None:
+    def copy_submission(self, submission: Submission) -> None:
+        """Write what the ledger knows of a submission beside its parts, for people. Nothing reads it back."""
         with self.writing(self._submission(submission.key, submission.number) / SUBMISSION) as path:
             path.write_text(submission.model_dump_json(indent=1), encoding="utf-8")
 
@@ -210,12 +229,24 @@ class DiskStore:
             ) from None
 
 
-def _sync(path: Path) -> None:
+def _list_gone(folder: Path, what: str) -> DataRefused:
+    return DataRefused(
+        f"{what}; nothing can leave",
+        where=str(folder),
+        rule="TEST-08: content once labelled test is never sent",
+        fix="restore the folder from a backup; a home from before this list begins it with an empty folder",
+    )
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk."""
+    checkpoint("store.fsync")
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+    checkpoint("store.fsynced")
 
 
 def _abandoned(room: Path) -> bool:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 from lxml.etree import XMLSchema
 
+from pipelines import pseudonym_key
 from schemas.controls import controls_for
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Layout
@@ -54,7 +55,6 @@ from transforms.message_chunks import CHUNK, Chunk, Cutter, Whole
 from transforms.validation_report import FileReport
 
 SUFFIXES: Final = (".xml", ".zip", ".gz")
-SECRET: Final = Path("identity") / "pseudonym.key"
 # A message of a few chunks is judged before other processes would have started.
 ALONE: Final = 16
 # Faults of a file that cannot be cut, where each is kept until it is counted.
@@ -164,9 +164,9 @@ def _opened_member(path: Path, number: int, limits: opening.Limits) -> Iterator[
 
 def _secret(home: Path) -> bytes:
     """The key of pseudonyms: from NPR_HOME, so that they stay the same; else one for this run."""
-    path = home / SECRET
+    path = home / pseudonym_key.FILE
     try:
-        return path.read_bytes()[:64] if path.is_file() else secrets.token_bytes(32)
+        return path.read_bytes()[: pseudonym_key.MOST] if path.is_file() else secrets.token_bytes(32)
     except OSError as error:
         raise WrongUse("the key of pseudonyms cannot be read", where=str(path), fix=str(error.strerror)) from None
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.extract_file import Accepted
+from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
 
 Profile = Literal["rehearsal", "validation", "production"]
@@ -22,6 +23,9 @@ HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
 Phone = Annotated[str, StringConstraints(pattern=r"^(\+47|0047|)( *[0-9] *){8}$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+OrganisationNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")]
+# Plain http for a stand-in on this machine alone.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)(:|/|$))\S*$")]
 FEED_DIGITS = 10  # organisation number and the digit of a feed of its own
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -50,10 +54,68 @@ class Epj(_Part):
 
 
 class HerAddress(_Part):
-    """One organisation level of the head message."""
+    """One organisation level of the head message. mail: its EDI address, where mails are sent from."""
 
     name: Short
     her_id: HerId
+    mail: Email | None = None
+
+
+class KeyFile(_Part):
+    """One key pair of our own. file: PKCS#12, or PEM. certificate: PEM, where the file does not hold it.
+
+    The password stands in an environment variable or in a file of its own, never in npr.toml. command: a program that
+    signs with a key we never see (a smart card or HSM by PKCS#11); in place of file.
+    """
+
+    file: Path | None = None
+    certificate: Path | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+    command: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> KeyFile:
+        if (self.file is None) != bool(self.command):
+            raise ValueError("give either file or command")
+        if self.command and self.certificate is None:
+            raise ValueError("command needs certificate, the PEM that belongs to the key")
+        if self.password_env and self.password_file:
+            raise ValueError("give either password_env or password_file")
+        return self
+
+
+class Certificates(_Part):
+    """Keys and certificates. Old and new ones may stand side by side: the newest valid one sends, all of them read.
+
+    receiver: NPR's encryption certificate, PEM. organisations: whose numbers the certificates may carry; empty: own by
+    foretakID and institusjonID, the receiver's unchecked. trust: CAs trusted as such; chain: CAs between; crl, ocsp:
+    lists and answers as fetched (PEM or DER).
+    """
+
+    signing: tuple[KeyFile, ...] = ()
+    reading: tuple[KeyFile, ...] = ()
+    own_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver: tuple[Path, ...] = ()
+    receiver_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver_mail: Email | None = None
+    trust: tuple[Path, ...] = ()
+    chain: tuple[Path, ...] = ()
+    crl: tuple[Path, ...] = ()
+    ocsp: tuple[Path, ...] = ()
+    address_register: HttpsUrl | None = None
+
+
+class Known(_Part):
+    """Something that the guard would stop, and that somebody vouches for.
+
+    what: name of an attribute whose keys have eleven digits and are no identity numbers (episodeID), or the name of a
+    unit that says test and treats patients.
+    """
+
+    what: Short
+    why: Short
+    by: Short
 
 
 class Unit(_Part):
@@ -67,6 +129,7 @@ class Unit(_Part):
     foretakID: Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")] | None = None
     kind: UnitKind
     isf: bool = Field(description="has an ISF agreement")
+    reports_since: dt.date | None = Field(default=None, description="earlier deadlines are not asked about here")
     organisation: HerAddress
     sender: HerAddress = Field(description="the unit that sends, below the organisation")
     contacts: tuple[ContactPerson, ...]
@@ -75,6 +138,8 @@ class Unit(_Part):
     source: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")] | None = None
     database: UnitKey | None = Field(default=None, description="name of a [databases.NAME], for a source of that kind")
     accepted: tuple[Accepted, ...] = ()
+    known: tuple[Known, ...] = ()
+    certificates: Certificates | None = Field(default=None, description="of this unit, in place of [certificates]")
 
     @field_validator("contacts")
     @classmethod
@@ -129,6 +194,25 @@ class SplitAgreement(_Part):
     reference: Short
 
 
+class AgreedForm(_Part):
+    """What NPR has confirmed of the form of its messages, field by field (schemas/receivers/npr.toml); who says so."""
+
+    reference: Short
+    document: DocumentForm | None = None
+    case_no: Short | None = None
+    content: ContentForm | None = None
+    gzip: bool | None = None
+    ref_type: Code | None = None
+    mime_type: Short | None = None
+    ack: Code | None = None
+    service: Short | None = None
+    action: Short | None = None
+    from_role: Short | None = None
+    to_role: Short | None = None
+    cpa_id: Short | None = None
+    description: bool | None = None
+
+
 class Shipping(_Part):
     """How shipments are made. packed_bytes: limit in bytes of the finished file; empty = by the year of the data."""
 
@@ -137,6 +221,7 @@ class Shipping(_Part):
     split: bool = True
     split_agreement: SplitAgreement | None = None
     receiver_certificate: Path | None = None
+    form: AgreedForm | None = None
 
 
 class Workers(_Part):
@@ -154,6 +239,51 @@ class TsbModule(_Part):
     module: Literal["sbs", "tsb"] | None = None
 
 
+class GuardLimits(_Part):
+    """When figures of a report are so unlike earlier ones that a named person must confirm them (docs/findings.md).
+
+    fall_percent: records fewer than in the last report of the year. share_*: factor on the odds of a share. month_*:
+    factor on the episodes of a month. minimum: records below which a figure says nothing. noise: standard errors that
+    chance may explain. site_minimum: inpatient stays from which UNIT-11 speaks.
+    """
+
+    fall_percent: float = Field(default=5, gt=0, le=100)
+    share_unusual: float = Field(default=2, gt=1)
+    share_stop: float = Field(default=4, gt=1)
+    month_unusual: float = Field(default=1.5, gt=1)
+    month_stop: float = Field(default=2, gt=1)
+    minimum: int = Field(default=20, ge=1)
+    noise: float = Field(default=4, ge=0)
+    site_minimum: int = Field(default=5, ge=1)
+
+
+class LedgerSettings(_Part):
+    """Where the ledger lies; empty = ledger.sqlite in NPR_HOME. Credentials never stand here, see docs/sending.md."""
+
+    url: Short | None = None
+    url_file: Path | None = None
+
+
+class ChannelSettings(_Part):
+    """One way out. units: empty = all. Settings of a kind stand in a subclass of its own, told apart by ``kind``."""
+
+    units: tuple[UnitKey, ...] = ()
+    profiles: tuple[Profile, ...] = Field(min_length=1)
+
+    def serves(self, unit: str, profile: str) -> bool:
+        """Whether it is the way of this unit under this profile."""
+        return profile in self.profiles and (not self.units or unit in self.units)
+
+
+class OutboxSettings(ChannelSettings):
+    """The outbox folder of NPR_HOME."""
+
+    kind: Literal["outbox"]
+
+
+AnyChannel = OutboxSettings
+
+
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
@@ -165,6 +295,10 @@ class Config(_Part):
     tsb: TsbModule = TsbModule()
     workers: Workers = Workers()
     dagster_yaml: Path | None = None
+    guards: GuardLimits = GuardLimits()
+    ledger: LedgerSettings = LedgerSettings()
+    channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
+    certificates: Certificates = Certificates()
 
     @model_validator(mode="after")
     def _known_databases(self) -> Config:
@@ -172,3 +306,7 @@ class Config(_Part):
             if unit.database is not None and unit.database not in self.databases:
                 raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
         return self
+
+    def certificates_of(self, unit: Unit) -> Certificates:
+        """Keys and certificates of a unit: its own section, or the common one."""
+        return unit.certificates or self.certificates

@@ -25,6 +25,7 @@ from servers import Postgres
 from assets import pulling, snapshot, staging
 from assets.ports import Options, Query, Reading, Run
 from pipelines import database
+from pipelines.ledger.book import ledger_of
 from pipelines.store import DiskStore
 from schemas.config import Config, Database
 from schemas.contract import load_contract
@@ -69,11 +70,13 @@ def _run(home: Path, url: str, *, batch: int = 1000, sources: Path = SOURCES, co
         config=config,
         options=Options(source=None if sources is SOURCES else "tiny"),
         store=DiskStore(home),
+        ledger=ledger_of(home),
         sources=sources,
         now=_forbidden,
         receiver=_forbidden,
         channel=_forbidden,
         pipeline="test",
+        owner="test",
         database=opened,
     )
 

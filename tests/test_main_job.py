@@ -39,7 +39,7 @@ def test_leaves_ord_ide_and_sbs_for_the_tertial(finished: Finished) -> None:
 
 def test_the_json_names_what_the_issue_of_the_run_is(finished: Finished) -> None:
     summary = finished.summaries[0]
-    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "manifest"}
+    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "manifest"}
     assert set(summary["rows"]["episodes"]) == {"in", "reported", "out_of_scope", "quarantined"}
     assert set(summary["messages"][0]) == {"module", "version", "patients", "records", "bytes", "sha256"}
     wanted = {"module", "part", "parts", "packed_bytes", "limit_bytes", "patients", "path", "sha256"}
@@ -253,27 +253,6 @@ def test_doctor_sees_an_open_identity_tree(home: Path) -> None:
     (home / "identity").mkdir(parents=True, mode=0o755)
     (home / "identity").chmod(0o755)
     assert call("doctor", home=home).code == 1
-
-
-def test_calendar_lists_the_periods_of_2020(home: Path) -> None:
-    rows = call("calendar", "--year", "2020", "--json", home=home).json
-    keys = [row["period"] for row in rows]
-    assert keys == [
-        "2020-M01",
-        "2020-M02",
-        "2020-M03",
-        "2020-T1",
-        "2020-M05",
-        "2020-M06",
-        "2020-M07",
-        "2020-T2",
-        "2020-M09",
-        "2020-M10",
-        "2020-M11",
-        "2020-A",
-    ]
-    assert rows[3]["modules"] == ["ord", "ide", "sbs"]
-    assert rows[1]["to"] == "2020-02-29"
 
 
 def test_help_is_there_at_once() -> None:

@@ -17,6 +17,7 @@ from conftest import ROOT, Finished, call
 
 from assets import scope, snapshot, sources, staging
 from assets.ports import Options, Run
+from pipelines.ledger.book import ledger_of
 from pipelines.store import DiskStore
 from schemas.config import Config
 from schemas.contract import load_contract
@@ -46,11 +47,13 @@ def _run(home: Path, folder: Path, source: str, found: Path = SOURCES, period: s
         config=config,
         options=Options(folder, source),
         store=DiskStore(home),
+        ledger=ledger_of(home),
         sources=found,
         now=_forbidden,
         receiver=_forbidden,
         channel=_forbidden,
         pipeline="test",
+        owner="test",
     )
 
 

@@ -9,7 +9,6 @@ No value leaves this module but names that the schema knows, and record keys: as
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +35,7 @@ from schemas.xsd import (
 from transforms.control_check import Narrowing, Period, Sieve, judge, places_above
 from transforms.key_check import TEXT, KeySieve, kind_of, paths_of
 from transforms.message_chunks import SHELL_LINE, Chunk, Frame, chain_of
+from transforms.pseudonyms import pseudonym
 
 TWICE: Final = "SCHEMAV_CVC_IDC"
 # Attributes that say which record is meant, and mean a person; the first that an element has is told.
@@ -124,11 +124,6 @@ class Wanted:
     show_keys: bool
     most: int
     controls: bool
-
-
-def pseudonym(values: Iterable[str], secret: bytes) -> bytes:
-    """Eight bytes that tell equal keys as equal and, without the secret, nothing else."""
-    return hashlib.blake2b("\x1f".join(values).encode(), key=secret, digest_size=8).digest()
 
 
 def spanning(layout: Layout) -> tuple[Spanning, ...] | None:

@@ -1,0 +1,502 @@
+"""The ledger over SQL: one method per thing that may become certain.
+
+Belongs here: transactions over the tables. Does not belong here: which event may follow which
+(``schemas.submission_states``), joining answers (``pipelines.ledger.inbox``), and calling any channel.
+
+Every method writes in one transaction that is on the disk when it returns.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from assets.ports import LopenrTaken, Note
+from pipelines.ledger import chain, inbox
+from pipelines.ledger.engine import Database, url_of
+from pipelines.ledger.owner import is_gone
+from pipelines.ledger.tables import decisions, events, parts, submissions
+from schemas.config import Unit
+from schemas.decisions import Decision, DecisionKind
+from schemas.errors import DataRefused
+from schemas.records import Key, Manifest, PartIds, Submission
+from schemas.sending import (
+    Answer,
+    AuditRow,
+    EventRow,
+    ParkedRow,
+    SentPart,
+    StateRow,
+    SubmissionRow,
+    Taken,
+)
+from schemas.submission_states import OURS, SENT, Event, IllegalStep, State, silent_for, step, together
+
+LEASE = dt.timedelta(minutes=15)
+"""Longer than any call of a channel may take, so that a slow process is never taken for a dead one."""
+_ALL_PARTS = sa.select(parts, submissions.c.period, submissions.c.unit, submissions.c.number, submissions.c.profile)
+_JOINED = _ALL_PARTS.join_from(parts, submissions)
+Row = Mapping[Any, Any]
+
+
+class SqlLedger:
+    """The ledger of one installation."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- making a submission ------------------------------------------------------------------------------------------
+
+    def submission(self, key: Key, profile: str, unit: Unit, year: int, inputs: str, now: dt.datetime) -> Submission:
+        """The newest submission of the profile if made of these inputs, else a new one with the next number."""
+        institution = unit.institusjonID
+        with self._database.writing("submission") as connection:
+            known = [row for row in _submissions(connection, key) if row["profile"] == profile]
+            same = known[-1] if known and known[-1]["inputs"] == inputs else None
+            if same and (found := _ids(connection, same["id"])):
+                return _as_submission(same, found)
+            # A run that died before its parts had ids begins anew: others may have taken its numbers since.
+            first = _free_lopenr(connection, institution, year)
+            if same:
+                _change(connection, submissions, same["id"], first_lopenr=first)
+                return _as_submission({**same, "first_lopenr": first}, [])
+            number = max((row["number"] for row in _submissions(connection, key)), default=0) + 1
+            row = {
+                "period": key.period,
+                "unit": key.unit,
+                "number": number,
+                "profile": profile,
+                "institusjon_id": institution,
+                "year": year,
+                "inputs": inputs,
+                "created_at": now,
+                "first_lopenr": first,
+                "content": "",
+                "sealed": "",
+            }
+            connection.execute(sa.insert(submissions).values(**row))
+            return _as_submission(row, [])
+
+    def keep_ids(self, submission: Submission, ids: Sequence[PartIds]) -> Submission:
+        """Take the numbers and ids of the parts for good. LopenrTaken when another submission was faster."""
+        with self._database.writing("ids") as connection:
+            row = _submission(connection, submission.key, submission.number)
+            known = _ids(connection, row["id"])
+            if known:
+                if list(ids) != known:
+                    raise RuntimeError("other ids for the parts of a submission that has its ids")
+                return _as_submission(row, known)
+            numbers = [one.lopenr for one in ids]
+            free = _free_lopenr(connection, row["institusjon_id"], row["year"])
+            if numbers != list(range(free, free + len(ids))):
+                raise LopenrTaken(
+                    f"another submission of {row['institusjon_id']} took lopenr {submission.first_lopenr} since",
+                    rule="lopenr grows by one with each file of an institution and year",
+                    fix="run again; the parts are made with the next numbers",
+                )
+            _insert_parts(connection, row, ids)
+            return _as_submission(row, list(ids))
+
+    def seal(self, manifest: Manifest, now: dt.datetime) -> SubmissionRow:
+        """Store the digests of the finished parts before anything may leave. DataRefused after a hand-over began."""
+        sealed = manifest.sealed()
+        with self._database.writing("seal") as connection:
+            row = _submission(connection, manifest.key, manifest.submission)
+            if row["sealed"] != sealed:
+                self._seal(connection, row, manifest, now)
+                values = {"content": manifest.content, "sealed": sealed}
+                _change(connection, submissions, row["id"], **values)
+                chain.add_line(connection, now, "pipeline", "prepared", manifest.key, manifest.submission, sealed)
+            found = _rows(connection, manifest.key)
+            return next(one for one in found if one.number == manifest.submission)
+
+    def _seal(self, connection: sa.Connection, row: Row, manifest: Manifest, now: dt.datetime) -> None:
+        known = {(part["module"], part["part"]): part for part in _parts_of(connection, row["id"])}
+        for part in manifest.shipments:
+            ours = known[part.module, part.part]
+            if State(ours["state"]) not in OURS:
+                raise DataRefused(
+                    f"submission {manifest.submission} of {manifest.key} was handed over with other bytes",
+                    where=part.path,
+                    rule="what was sent is never overwritten",
+                    fix="put the parts folder back from the backup; the ledger holds the digest of each part",
+                )
+            note = Note("pipeline", now)
+            _step(connection, ours, Event.SEAL, note)
+            _change(
+                connection,
+                parts,
+                ours["id"],
+                path=part.path,
+                packed_bytes=part.packed_bytes,
+                packed_sha256=part.sha256,
+                body_sha256=part.body_sha256,
+            )
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def submissions(self, key: Key) -> Sequence[SubmissionRow]:
+        """Submissions of a partition, oldest first."""
+        with self._database.reading() as connection:
+            return _rows(connection, key)
+
+    def parts(self, key: Key, submission: int) -> Sequence[SentPart]:
+        """Parts of a submission, in the order in which they are sent."""
+        with self._database.reading() as connection:
+            query = _JOINED.where(
+                submissions.c.period == key.period,
+                submissions.c.unit == key.unit,
+                submissions.c.number == submission,
+            )
+            return [_as_part(row) for row in connection.execute(query.order_by(parts.c.place)).mappings()]
+
+    def part(self, msg_id: str) -> SentPart:
+        """One part. DataRefused for a MsgId that is not ours."""
+        with self._database.reading() as connection:
+            return _as_part(_part(connection, msg_id))
+
+    def open_parts(self) -> Sequence[SentPart]:
+        """Parts of which it is not certain whether they left, oldest first."""
+        wanted = [State.HANDING_OVER.value, State.IN_DOUBT.value]
+        with self._database.reading() as connection:
+            query = _JOINED.where(parts.c.state.in_(wanted)).order_by(parts.c.id)
+            return [_as_part(row) for row in connection.execute(query).mappings()]
+
+    def events(self, msg_id: str) -> Sequence[EventRow]:
+        """All that happened to a part, oldest first."""
+        with self._database.reading() as connection:
+            part = _part(connection, msg_id)
+            query = sa.select(events).where(events.c.part_id == part["id"]).order_by(events.c.id)
+            return [
+                EventRow(
+                    number=row["id"],
+                    msg_id=msg_id,
+                    **{name: row[name] for name in ("event", "before", "after", "at", "by", "detail")},
+                )
+                for row in connection.execute(query).mappings()
+            ]
+
+    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateRow]:
+        """State of each module of each submission. periods: empty = all."""
+        columns = (
+            submissions.c.period,
+            submissions.c.unit,
+            submissions.c.number,
+            submissions.c.profile,
+            parts.c.module,
+            parts.c.state,
+            parts.c.state_at,
+            parts.c.handed_over_at,
+        )
+        query = sa.select(*columns).join_from(parts, submissions)
+        if periods:
+            query = query.where(submissions.c.period.in_(periods))
+        query = query.order_by(submissions.c.period, submissions.c.unit, submissions.c.number, parts.c.place)
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+        groups = groupby(found, key=lambda row: tuple(row[:5]))
+        return [_as_state(names, list(rows), now) for names, rows in groups]
+
+    def baseline(self, key: Key, profile: str = "production") -> SubmissionRow | None:
+        """What the register keeps of a partition: the last submission accepted, else the last handed over."""
+        mine = [row for row in self.submissions(key) if row.profile == profile]
+        accepted = [row for row in mine if row.state is State.ACCEPTED]
+        sent = [row for row in mine if row.state in SENT]
+        return accepted[-1] if accepted else sent[-1] if sent else None
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    def record(self, msg_id: str, event: Event, note: Note) -> SentPart:
+        """Write an event of a part. DataRefused when it cannot happen in the part's state."""
+        with self._database.writing(f"record.{event.value}") as connection:
+            part = _part(connection, msg_id)
+            if event in (Event.BEGIN, Event.RESEND):
+                _insist_claim(part, note)
+            try:
+                _step(connection, part, event, note)
+            except IllegalStep as illegal:
+                raise DataRefused(
+                    f"{part['path'] or msg_id}: {illegal}",
+                    where=f"{part['period']} {part['unit']}, submission {part['number']}",
+                    rule="docs/sending.md, states",
+                    fix="npr resume shows what is certain and what is not",
+                ) from None
+            return _as_part(_part(connection, msg_id))
+
+    def claim(self, key: Key, submission: int, owner: str, now: dt.datetime) -> bool:
+        """Take the right to send a submission, or renew it; False while another process holds it."""
+        with self._database.writing("claim") as connection:
+            row = _submission(connection, key, submission)
+            holder, until = row["owner"], row["lease_until"]
+            free = holder in (None, owner) or is_gone(holder) or until <= now
+            if free:
+                _change(connection, submissions, row["id"], owner=owner, lease_until=now + LEASE)
+            return free
+
+    def release(self, key: Key, submission: int, owner: str) -> None:
+        """Give the right back."""
+        with self._database.writing("release") as connection:
+            row = _submission(connection, key, submission)
+            if row["owner"] == owner:
+                _change(connection, submissions, row["id"], owner=None, lease_until=None)
+
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision, and write it to the audit log."""
+        key = Key(period=decision.period, unit=decision.unit)
+        record = decision.model_dump_json()
+        with self._database.writing("decision") as connection:
+            row = {"period": key.period, "unit": key.unit, "kind": decision.kind.value, "record": record}
+            connection.execute(sa.insert(decisions).values(**row))
+            what = f"{decision.kind.value} withdrawn" if decision.withdrawn else decision.kind.value
+            chain.add_line(connection, decision.at, decision.by, what, key, decision.submission, record)
+
+    def decisions(self, key: Key, kind: DecisionKind | None = None) -> Sequence[Decision]:
+        """Decisions about a partition, oldest first."""
+        query = sa.select(decisions.c.record).where(decisions.c.period == key.period, decisions.c.unit == key.unit)
+        if kind:
+            query = query.where(decisions.c.kind == kind.value)
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(decisions.c.id)).scalars()
+            return [Decision.model_validate_json(record) for record in found]
+
+    # --- answers and audit --------------------------------------------------------------------------------------------
+
+    def take(self, answer: Answer) -> Taken:
+        """Take an answer of the register: stored once, joined to its part or parked with the reason."""
+        with self._database.writing("answer") as connection:
+            return inbox.take(connection, answer, _step, _as_part, _JOINED)
+
+    def parked(self) -> Sequence[ParkedRow]:
+        """Answers that are not joined to a part, oldest first."""
+        with self._database.reading() as connection:
+            return inbox.parked_rows(connection)
+
+    def retry_parked(self, now: dt.datetime) -> Sequence[Taken]:
+        """Try to join them again, as after an event that was recorded late."""
+        with self._database.writing("parked") as connection:
+            return inbox.retry(connection, now, _step, _as_part, _JOINED)
+
+    def note(self, who: str, what: str, at: dt.datetime, key: Key | None = None, detail: str = "") -> None:
+        """Write a line to the audit log that no other method writes."""
+        with self._database.writing("note") as connection:
+            chain.add_line(connection, at, who, what, key, detail=detail)
+
+    def audit(self, key: Key | None = None) -> Sequence[AuditRow]:
+        """The audit log, oldest first."""
+        with self._database.reading() as connection:
+            return chain.lines(connection, key)
+
+    def audit_broken_at(self) -> int | None:
+        """Number of the first line of the audit log that does not follow; None when it is whole."""
+        with self._database.reading() as connection:
+            return chain.broken_at(connection)
+
+    def audit_head(self) -> tuple[int, str]:
+        """Number and hash of the last line of the audit log."""
+        with self._database.reading() as connection:
+            return chain.head(connection)
+
+    # --- an installation without a ledger -----------------------------------------------------------------------------
+
+    def adopt(self, copies: Iterable[Submission]) -> None:
+        """Take over submissions whose numbers were given before there was a ledger; only into an empty one."""
+        with self._database.writing("adopt") as connection:
+            if connection.execute(sa.select(submissions.c.id).limit(1)).first():
+                return
+            for copy in copies:
+                row = copy.model_dump(exclude={"key", "ids"}) | copy.key.model_dump()
+                row |= {"content": "", "sealed": ""}
+                connection.execute(sa.insert(submissions).values(**row))
+                _insert_parts(connection, _submission(connection, copy.key, copy.number), copy.ids)
+
+
+def ledger_of(home: Path, url: str | None = None, url_file: Path | None = None) -> SqlLedger:
+    """The ledger of an installation, made on first use."""
+    address = url_of(home, url, url_file)
+    first = address.get_backend_name() == "sqlite" and not Path(str(address.database)).exists()
+    ledger = SqlLedger(Database(address, home / "locks"))
+    if first and (home / "submissions").is_dir():
+        ledger.adopt([_copy(path) for path in sorted((home / "submissions").glob("*/*/*/submission.json"))])
+    return ledger
+
+
+def _copy(path: Path) -> Submission:
+    """A submission as it was written before there was a ledger; its profile stands in the manifest."""
+    submission = Submission.model_validate_json(path.read_bytes())
+    manifest = path.parent / "parts" / "manifest.json"
+    if not submission.profile and manifest.is_file():
+        profile = Manifest.model_validate_json(manifest.read_bytes()).profile
+        return submission.model_copy(update={"profile": profile})
+    return submission
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _submissions(connection: sa.Connection, key: Key) -> list[Row]:
+    query = sa.select(submissions).where(submissions.c.period == key.period, submissions.c.unit == key.unit)
+    return [dict(row) for row in connection.execute(query.order_by(submissions.c.number)).mappings()]
+
+
+def _submission(connection: sa.Connection, key: Key, number: int) -> Row:
+    found = [row for row in _submissions(connection, key) if row["number"] == number]
+    if not found:
+        raise DataRefused(f"{key} has no submission {number}", fix=f"npr prepare {key.period} --unit {key.unit}")
+    return found[0]
+
+
+def _parts_of(connection: sa.Connection, submission_id: int) -> list[Row]:
+    query = _JOINED.where(parts.c.submission_id == submission_id).order_by(parts.c.place)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _part(connection: sa.Connection, msg_id: str) -> Row:
+    query = sa.select(
+        parts,
+        submissions.c.period,
+        submissions.c.unit,
+        submissions.c.number,
+        submissions.c.profile,
+        submissions.c.owner,
+        submissions.c.lease_until,
+    )
+    row = connection.execute(query.join_from(parts, submissions).where(parts.c.msg_id == msg_id)).mappings().first()
+    if row is None:
+        raise DataRefused("no part has this MsgId", where=msg_id[:64], fix="npr resume lists the parts that are open")
+    return dict(row)
+
+
+def _ids(connection: sa.Connection, submission_id: int) -> list[PartIds]:
+    names = PartIds.model_fields
+    return [PartIds(**{name: row[name] for name in names}) for row in _parts_of(connection, submission_id)]
+
+
+def _free_lopenr(connection: sa.Connection, institution: str, year: int) -> int:
+    """The next number of an institution's files in a year: from 1, and never used twice."""
+    query = sa.select(sa.func.max(parts.c.lopenr)).where(parts.c.institusjon_id == institution, parts.c.year == year)
+    return int(connection.execute(query).scalar() or 0) + 1
+
+
+def _insert_parts(connection: sa.Connection, submission: Row, ids: Sequence[PartIds]) -> None:
+    for place, one in enumerate(ids):
+        row = one.model_dump() | {
+            "submission_id": submission["id"],
+            "place": place,
+            "institusjon_id": submission["institusjon_id"],
+            "year": submission["year"],
+            "path": "",
+            "packed_bytes": 0,
+            "packed_sha256": "",
+            "body_sha256": "",
+            "state": State.RESERVED.value,
+            "state_at": submission["created_at"],
+            "attempts": 0,
+            "channel": "",
+            "reference": "",
+        }
+        connection.execute(sa.insert(parts).values(**row))
+
+
+def _change(connection: sa.Connection, table: sa.Table, row_id: int, **values: Any) -> None:  # noqa: ANN401 - columns
+    connection.execute(sa.update(table).where(table.c.id == row_id).values(**values))
+
+
+def _insist_claim(part: Row, note: Note) -> None:
+    """A hand-over begins only under a claim that still runs: two processes never send the same part."""
+    if part["owner"] != note.owner or part["lease_until"] is None or part["lease_until"] <= note.at:
+        raise DataRefused(
+            f"another process sends submission {part['number']} of {part['period']} {part['unit']}",
+            rule="one process sends a submission",
+            fix="wait for it to end; npr resume shows what became of it",
+        )
+
+
+def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> State:
+    """Write the event and the state after it. Raises IllegalStep."""
+    before = State(part["state"])
+    after = step(before, event)
+    connection.execute(
+        sa.insert(events).values(
+            part_id=part["id"],
+            event=event.value,
+            before=before.value,
+            after=after.value,
+            at=note.at,
+            by=note.by,
+            detail=note.detail,
+        )
+    )
+    told = _told(part, event, note)
+    if after is not before:
+        told |= {"state": after.value, "state_at": note.at}
+    if told:
+        _change(connection, parts, part["id"], **told)
+    key = Key(period=part["period"], unit=part["unit"])
+    said = " ".join(word for word in (part["msg_id"], after.value, note.channel, note.reference, note.detail) if word)
+    chain.add_line(connection, note.at, note.by, event.value, key, part["number"], said)
+    return after
+
+
+def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:
+    """What else an event tells of a part."""
+    told: dict[str, Any] = {}
+    if event in (Event.BEGIN, Event.RESEND):
+        told |= {"attempts": part["attempts"] + 1, "channel": note.channel, "reference": ""}
+    if event is Event.HANDED_OVER:
+        told |= {"handed_over_at": note.at}
+    if note.reference:
+        told |= {"reference": note.reference}
+    return told
+
+
+def _as_submission(row: Row, ids: Sequence[PartIds]) -> Submission:
+    return Submission(
+        key=Key(period=row["period"], unit=row["unit"]),
+        ids=tuple(ids),
+        **{name: row[name] for name in Submission.model_fields if name not in ("key", "ids")},
+    )
+
+
+def _as_part(row: Row) -> SentPart:
+    given = {name: row[name] for name in SentPart.model_fields if name not in ("key", "submission")}
+    return SentPart(key=Key(period=row["period"], unit=row["unit"]), submission=row["number"], **given)
+
+
+def _as_state(names: tuple[Any, ...], rows: Sequence[Any], now: dt.datetime) -> StateRow:
+    period, unit, number, profile, module = names
+    state = together(State(row.state) for row in rows)
+    handed_over = [row.handed_over_at for row in rows if row.handed_over_at]
+    first = min(handed_over, default=None)
+    return StateRow(
+        period=period,
+        unit=unit,
+        module=module,
+        submission=number,
+        profile=profile,
+        state=state,
+        at=max(row.state_at for row in rows),
+        handed_over_at=first,
+        silent=silent_for(state, first, now),
+    )
+
+
+def _rows(connection: sa.Connection, key: Key) -> list[SubmissionRow]:
+    """Submissions with the state that their parts make together."""
+    found = []
+    for row in _submissions(connection, key):
+        mine = _parts_of(connection, row["id"])
+        names = ("number", "profile", "institusjon_id", "year", "inputs", "created_at", "content", "sealed")
+        found.append(
+            SubmissionRow(
+                key=key,
+                state=together(State(part["state"]) for part in mine) if mine else State.RESERVED,
+                state_at=max((part["state_at"] for part in mine), default=row["created_at"]),
+                **{name: row[name] for name in names},
+            )
+        )
+    return found

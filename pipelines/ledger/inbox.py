@@ -1,0 +1,134 @@
+"""Joining an answer of the register to the part it speaks of.
+
+Belongs here: storing an answer once, finding its part, parking what cannot be joined. Does not belong here: reading
+files and mails (the inbox readers), and what an event does (``schemas.submission_states``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from assets.ports import Note
+from pipelines.ledger import chain
+from pipelines.ledger.tables import answers, parked, parts
+from schemas.sending import Answer, Fate, ParkedRow, SentPart, Taken
+from schemas.submission_states import OURS, Event, IllegalStep, State, step
+
+Row = Mapping[Any, Any]
+Step = Callable[[sa.Connection, Row, Event, Note], State]
+AsPart = Callable[[Row], SentPart]
+
+
+def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart, joined: sa.Select[Any]) -> Taken:
+    """Store an answer once and join it, or park it with the reason."""
+    known = connection.execute(sa.select(answers).where(answers.c.digest == answer.digest)).mappings().first()
+    if known:
+        if known["part_id"] is None:
+            return Taken(fate=Fate.KNOWN, reason=_reason(connection, known["id"]))
+        query = joined.where(parts.c.id == known["part_id"])
+        return Taken(fate=Fate.KNOWN, part=as_part(connection.execute(query).mappings().one()))
+    inserted = connection.execute(
+        sa.insert(answers).values(digest=answer.digest, record=answer.model_dump_json()).returning(answers.c.id)
+    )
+    answer_id = int(inserted.scalar_one())
+    part, reason = _match(connection, answer, joined)
+    if part is not None and not reason:
+        return _join(connection, answer_id, answer, part, write, as_part, joined)
+    connection.execute(
+        sa.insert(parked).values(answer_id=answer_id, reason=reason, parked_at=answer.received_at, tries=1)
+    )
+    chain.add_line(connection, answer.received_at, "inbox", "answer parked", detail=f"{answer.digest} {reason}")
+    return Taken(fate=Fate.PARKED, part=as_part(part) if part else None, reason=reason)
+
+
+def _reason(connection: sa.Connection, answer_id: int) -> str:
+    query = sa.select(parked.c.reason).where(parked.c.answer_id == answer_id)
+    return str(connection.execute(query).scalar() or "")
+
+
+def _join(
+    connection: sa.Connection,
+    answer_id: int,
+    answer: Answer,
+    part: Row,
+    write: Step,
+    as_part: AsPart,
+    joined: sa.Select[Any],
+) -> Taken:
+    detail = f"{answer.kind} {answer.digest[:16]} {answer.detail}".strip()
+    for event in answer.events:
+        write(connection, part, event, Note("inbox", answer.received_at, detail=detail))
+        part = dict(connection.execute(joined.where(parts.c.id == part["id"])).mappings().one())
+    connection.execute(sa.update(answers).where(answers.c.id == answer_id).values(part_id=part["id"]))
+    return Taken(fate=Fate.TAKEN, part=as_part(part))
+
+
+def _match(connection: sa.Connection, answer: Answer, joined: sa.Select[Any]) -> tuple[Row | None, str]:
+    """The part an answer speaks of, and why it may not be joined to it; an empty reason where it may."""
+    if answer.msg_id:
+        query = joined.where(parts.c.msg_id == answer.msg_id)
+    elif answer.lopenr is not None and answer.institusjon_id and answer.year is not None:
+        query = joined.where(
+            parts.c.lopenr == answer.lopenr,
+            parts.c.institusjon_id == answer.institusjon_id,
+            parts.c.year == answer.year,
+        )
+    else:
+        return None, "it names no message: neither MsgId nor lopenr with institution and year"
+    part = connection.execute(query).mappings().first()
+    if part is None:
+        return None, "no part of ours has this MsgId or lopenr"
+    if State(part["state"]) in OURS:
+        return dict(part), "the part it answers was never handed over by this ledger"
+    if answer.original_sha256 and answer.original_sha256 not in (part["packed_sha256"], part["body_sha256"]):
+        return dict(part), "it answers other bytes than those that were sent under this MsgId"
+    try:
+        state = State(part["state"])
+        for event in answer.events:
+            state = step(state, event)
+    except IllegalStep as illegal:
+        return dict(part), f"it contradicts an earlier answer: {illegal}"
+    return dict(part), ""
+
+
+def retry(
+    connection: sa.Connection, now: dt.datetime, write: Step, as_part: AsPart, joined: sa.Select[Any]
+) -> list[Taken]:
+    """Try to join what is parked. Returns what was joined."""
+    waiting = sa.select(parked.c.id, parked.c.answer_id, answers.c.record).join_from(parked, answers)
+    done = []
+    for row in connection.execute(waiting.where(parked.c.joined_at.is_(None)).order_by(parked.c.id)).mappings().all():
+        answer = Answer.model_validate_json(row["record"])
+        part, reason = _match(connection, answer, joined)
+        change: dict[str, Any] = {"tries": parked.c.tries + 1}
+        if part is not None and not reason:
+            done.append(_join(connection, row["answer_id"], answer, part, write, as_part, joined))
+            change["joined_at"] = now
+        else:
+            change["reason"] = reason
+        connection.execute(sa.update(parked).where(parked.c.id == row["id"]).values(**change))
+    return done
+
+
+def parked_rows(connection: sa.Connection) -> Sequence[ParkedRow]:
+    """What is parked and not joined since, oldest first."""
+    columns = (parked.c.reason, parked.c.parked_at, parked.c.tries, answers.c.record)
+    query = sa.select(*columns).join_from(parked, answers).where(parked.c.joined_at.is_(None)).order_by(parked.c.id)
+    return [_as_parked(row) for row in connection.execute(query).mappings()]
+
+
+def _as_parked(row: Row) -> ParkedRow:
+    answer = Answer.model_validate_json(row["record"])
+    return ParkedRow(
+        digest=answer.digest,
+        kind=answer.kind,
+        msg_id=answer.msg_id,
+        reason=row["reason"],
+        parked_at=row["parked_at"],
+        tries=row["tries"],
+        source=answer.source,
+    )

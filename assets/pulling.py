@@ -41,7 +41,10 @@ from schemas.extract_file import DeliveredFile, ExtractFile
 from schemas.records import FileRecord, Snapshot, digest
 from transforms.typed_text import as_text, matched
 
-SESSION = "SET threads = 2; SET memory_limit = '512MB'; SET preserve_insertion_order = true"
+# The bar would be printed into what --json prints.
+SESSION = """
+SET threads = 2; SET memory_limit = '512MB'; SET preserve_insertion_order = true; SET enable_progress_bar = false
+"""
 
 
 def pull(run: Run, source: Source) -> Snapshot:

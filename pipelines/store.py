@@ -21,6 +21,8 @@ import datetime as dt
 import errno
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ from schemas.records import Key, Snapshot, Submission
 R = TypeVar("R", bound=BaseModel)
 IDENTITY = "identity"
 SUBMISSION = "submission.json"
+FOREIGN_SECONDS = 7 * 24 * 3600
 SNAPSHOT = "snapshot.json"
 GUARD = "guard"
 
@@ -131,7 +134,7 @@ class DiskStore:
     def scratch(self, *, identity: bool = False) -> Iterator[Path]:
         """A private temporary folder, gone when the block ends. A killed run leaves it to the next ``sweep``."""
         self.prepare()
-        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
         room.mkdir(mode=0o700)
         try:
             yield room
@@ -139,10 +142,10 @@ class DiskStore:
             shutil.rmtree(room, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the rooms of processes that are gone."""
+        """Remove the rooms of processes that are gone; of other machines on a shared folder, those long left alone."""
         for tmp in (self.home / "tmp", self.home / IDENTITY / "tmp"):
             for room in tmp.iterdir() if tmp.is_dir() else ():
-                if not _alive(int(room.name.partition("-")[0])):
+                if _abandoned(room):
                     shutil.rmtree(room, ignore_errors=True)
 
     def _is_identity(self, path: Path) -> bool:
@@ -263,6 +266,18 @@ def sync(path: Path) -> None:
     finally:
         os.close(handle)
     checkpoint("store.fsynced")
+
+
+def _abandoned(room: Path) -> bool:
+    """Whether nobody works in a room. What runs on another machine cannot be seen from here, so it gets time."""
+    pid, _, rest = room.name.partition("-")
+    _, _, host = rest.partition("-")
+    if host in ("", socket.gethostname()):
+        return not _alive(int(pid))
+    try:
+        return time.time() - room.stat().st_mtime > FOREIGN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _alive(pid: int) -> bool:

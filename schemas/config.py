@@ -17,7 +17,7 @@ from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
 
 Profile = Literal["rehearsal", "validation", "production"]
-Executor = Literal["in_process", "multiprocess"]
+Executor = Literal["in_process", "multiprocess", "celery"]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
@@ -224,6 +224,15 @@ class Shipping(_Part):
     form: AgreedForm | None = None
 
 
+class Workers(_Part):
+    """Celery workers. redeliver_after: seconds after which a stage that a lost worker had is given to another one.
+
+    Must be longer than the longest stage: a stage still at work would be begun once more beside itself.
+    """
+
+    redeliver_after: int = Field(default=3600, ge=1)
+
+
 class TsbModule(_Part):
     """Overrides which module carries NPR-melding-TSB (tsb or sbs); empty = as versions.toml says."""
 
@@ -287,6 +296,8 @@ class Config(_Part):
     databases: dict[UnitKey, Database] = Field(default_factory=dict)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    workers: Workers = Workers()
+    dagster_yaml: Path | None = None
     guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)

@@ -12,8 +12,10 @@ import click
 from schemas.contract import load_contract
 from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
+from schemas.rulebook import coverage, rulebook
 from transforms.contract_page import contract_page
 from transforms.messages_page import messages_page
+from transforms.rules_page import rules_page
 from transforms.xsd_text import message_xsd, shared_xsd
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -25,6 +27,7 @@ def pages() -> dict[Path, bytes]:
     texts = {
         DOCS / "extract-contract.md": contract_page(load_contract()),
         DOCS / "messages.md": messages_page(model),
+        DOCS / "rules.md": rules_page(rulebook(), coverage()),
     }
     return {path: text.encode() for path, text in texts.items()} | schema_files(model)
 

@@ -247,7 +247,7 @@ def test_deadlines_are_set_and_some_are_broken() -> None:
     due = listed.filter(
         ~pl.col("vurdDato").is_between(pl.lit("2020-03-27"), pl.lit("2020-09-30")), rettTilHelsehjelp="3"
     )
-    assert due["fristStartBehandling"].null_count() == 1, "one is left out on purpose: finding WAIT-17"
+    assert due["fristStartBehandling"].null_count() == 0
 
 
 def test_newborns_are_weighed_and_born_on_the_day_they_come() -> None:

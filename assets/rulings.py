@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from zoneinfo import ZoneInfo
 
+from schemas.identity_rules import identity_rules
 from schemas.layout import Layout
 from schemas.records import Findings, MessageOut, RulingOut, ShipmentOut
 from schemas.requirements import requirement
@@ -58,6 +59,8 @@ def rulings(
 def _dropped(module: str, by_rule: Mapping[str, int]) -> int:
     """Findings for which the registry would leave out a record or the message."""
     dropping = {rule.id for rule in rulebook() if rule.module == module and rule.consequence in DROPPING}
+    if module == "ide":
+        dropping |= {name for name, rule in identity_rules().items() if rule.consequence in DROPPING}
     return sum(count for rule, count in by_rule.items() if rule in dropping)
 
 

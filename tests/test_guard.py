@@ -28,7 +28,7 @@ from transforms.guard import (
     Expected,
     addressed,
     inspect,
-    is_test,
+    is_test_system,
     numbers_in,
     of_mail,
     of_origin,
@@ -391,9 +391,7 @@ def test_an_inspection_and_its_breaches_hold_no_number() -> None:
     seen = inspect(document, body, ("ide", 1), Expected(OWN))
     told = seen.model_dump_json() + "".join(breach.what for breach in of_part(seen, "production"))
     assert not any(number in told for number in (tenor, PLAIN, ZERO, ZERO[1:], *real()))
-    assert is_test("production", [seen])
-    assert not is_test("production", [seen.model_copy(update={"synthetic": {}})])
-    assert is_test("Production", [])
+    assert [is_test_system(label) for label in ("production", "Production", "test", "")] == [False, True, True, True]
 
 
 def test_words_are_found_as_words_only() -> None:

@@ -115,7 +115,8 @@ def test_files_name_every_table_with_its_columns_and_rows() -> None:
         files, frames = said(COMMITTED / unit).files, delivered(COMMITTED / unit)
         assert {name for name, table in tables.items() if table.required} <= set(files)
         for name, frame in frames.items():
-            assert tuple(frame.columns) == tables[name].names
+            # Who has a number needs no birth date beside it.
+            assert tuple(frame.columns) == tuple(n for n in tables[name].names if n != "fodselsdato")
             assert len(frame) == files[name].rows
     assert {file.encoding for file in said(COMMITTED / "nordfjell").files.values()} == {None}
     assert {file.encoding for file in said(COMMITTED / "sorvik").files.values()} == {"windows-1252"}

@@ -169,7 +169,10 @@ def _identities(dice: Dice, persons: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_contract(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    wanted = dtypes(table)
+    """The contract's columns; of those that may be left out, the ones that were made."""
+    wanted = {
+        name: kind for name, kind in dtypes(table).items() if name in frame.columns or table.column(name).required
+    }
     return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())
 
 

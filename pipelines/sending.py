@@ -7,7 +7,9 @@ belong here: handing over (``assets.dispatch``, which the Dagster asset uses as 
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from assets.dispatch import hand_over, insist_ready, settle, submit
@@ -15,7 +17,9 @@ from assets.ports import Note, Options, Run
 from assets.shipments import insist_bytes, manifest_of
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.partitions import partition_key
+from pipelines.passport import issue
 from pipelines.settings import Settings
+from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Profile
 from schemas.decisions import Decision, DecisionKind
@@ -103,6 +107,19 @@ def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) 
     decision = decision.model_copy(update={"submission": row.number, "content": row.content})
     run.ledger.decide(decision)
     return decision, row
+
+
+def issue_passport(settings: Settings, key: Key, number: int | None) -> tuple[dict[str, Any], Path]:
+    """The signed passport of a submission as it stands now; of the newest where no number is given."""
+    ledger = ledger_for(settings)
+    rows = [row for row in ledger.submissions(key) if row.sealed and number in (None, row.number)]
+    if not rows:
+        raise DataRefused(
+            f"{key} has no {f'submission {number}' if number else 'prepared submission'}",
+            fix=f"npr prepare {key.period} --unit {key.unit}",
+        )
+    run = run_of(settings, key, settings.config.profile)
+    return issue(run, ledger, DiskStore(settings.home), rows[-1].number, getpass.getuser())
 
 
 def _decision(run: Run, kind: DecisionKind, subject: str, by: str, why: str) -> Decision:

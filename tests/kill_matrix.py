@@ -14,6 +14,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,11 +128,21 @@ def work(home: Path, channel: str, *, ledger_on: bool) -> None:
         ledger.take(answer)
 
 
+@contextmanager
+def quick_room() -> Iterator[Path]:
+    """A folder in memory where there is one: what a killed process has written is in the page cache either way."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as room:
+        yield Path(room)
+
+
 # --- a nursery of processes -------------------------------------------------------------------------------------------
 
 
 def serve() -> None:
     """Run one job per line of the input in a process of its own; answer with its end. Imports are paid once."""
+    with quick_room() as room:
+        work(room / "home", "outbox", ledger_on=True)
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tomllib
+from functools import cache
 from pathlib import Path
 
 from conftest import ROOT
@@ -21,15 +22,15 @@ NOW = dt.datetime(2020, 5, 5, 9, 0, tzinfo=dt.UTC)
 T1, M02 = Key(period="2020-T1", unit="nordfjell"), Key(period="2020-M02", unit="nordfjell")
 
 
+@cache
 def config() -> Config:
     return Config.model_validate(tomllib.loads((ROOT / "npr.toml").read_text(encoding="utf-8")))
 
 
 def settings(home: Path, profile: str = "rehearsal", channels: str = "") -> Settings:
     """Settings of the sample with channels, as TOML, and a profile."""
-    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
-    parsed = Config.model_validate({**tomllib.loads(f"{text}\n{channels}"), "profile": profile})
-    return Settings(parsed, home, ROOT / "npr.toml")
+    added = Config.model_validate(config().model_dump() | tomllib.loads(channels)) if channels else config()
+    return Settings(added.model_copy(update={"profile": profile}), home, ROOT / "npr.toml")
 
 
 def unit(name: str = "nordfjell") -> Unit:

@@ -128,7 +128,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "fragments": rendered.model_dump(mode="json"),
             "limit": limit.bytes,
             "gzip": parties.gzip(run),
-            "form": parties.receiver.form.model_dump(mode="json"),
+            "form": parties.receiver.form.values(),
             "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
             "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }

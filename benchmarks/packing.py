@@ -125,7 +125,7 @@ def _parts(folder: Path, packing: Any, fed: list[int]) -> Iterator[Any]:  # noqa
     from transforms.split import Around, plan_parts_gzip  # noqa: PLC0415
 
     ends = np.load(folder / "ends.npy")
-    data = (folder / "patients.xml").open("rb")  # noqa: SIM115 - open as long as the generator
+    data = (folder / "patients.xml").open("rb")
 
     def chunk(first: int, last: int) -> bytes:
         start = int(ends[first - 1]) if first else 0

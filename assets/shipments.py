@@ -159,7 +159,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "limit": limit.bytes,
             "guard": fingerprint_of_facts(),
             "gzip": parties.gzip(run),
-            "form": parties.receiver.form.model_dump(mode="json"),
+            "form": parties.receiver.form.values(),
             "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
             "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }

@@ -12,16 +12,23 @@ the channel is certain that the part is not there may it be handed over again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from assets import guards
 from assets.checkpoints import checkpoint
+from assets.guard import guard, label_content
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Run
+from assets.review import overrides
+from assets.rulings import with_overrides
 from assets.shipments import insist_bytes, manifest_of
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
 from schemas.sending import Presence, SentPart
 from schemas.submission_states import OPEN, SENDABLE, Event, State
+from transforms.decided import Overridden
 
 MACHINE = "pipeline"
 
@@ -49,24 +56,48 @@ def submit(run: Run, number: int) -> Delivery:
 
 def insist_ready(run: Run, manifest: Manifest) -> None:
     """Everything that must hold before anything leaves; whatever raises here keeps the submission in the house."""
-    insist_allowed(manifest)
-    insist_bytes(run, manifest)
+    # Before anything else, so that test content stays known as such whatever stops it now.
+    (run.guard or partial(_guarded, run))(manifest)
+    taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
-        if run.guard is None:
-            raise DataRefused(
-                f"submission {manifest.submission} of {run.key} has not passed the guard; nothing was handed over",
-                rule="test data never reaches the register",
-                fix="this installation has no guard against test data; nothing leaves without one",
-            )
-        run.guard(manifest)
+        insist_overridden(manifest, taken)
+        guards.insist_confirmed(run, manifest)
+    insist_allowed(manifest, taken)
+    insist_bytes(run, manifest)
     if manifest.profile == "production":
         insist_validated(run, manifest)
         insist_approved(run, manifest)
 
 
-def insist_allowed(manifest: Manifest) -> None:
+def insist_overridden(manifest: Manifest, taken: Sequence[Overridden]) -> None:
+    """Records that NPR will leave out are sent only when a named person has taken on that many, rule by rule."""
+    left = [one for one in taken if not one.holds]
+    if manifest.findings.get("drop_record") and not manifest.dropped:
+        raise DataRefused(
+            f"submission {manifest.submission} does not say which rules drop its records; nothing was handed over",
+            rule="a check that cannot run stops",
+            fix=f"make it anew: npr run {manifest.key.period} --unit {manifest.key.unit}",
+        )
+    if left:
+        given = f"npr override {manifest.key.period} {{}} --unit {manifest.key.unit} --count {{}} --by NAME --why TEXT"
+        commands = [given.format(one.rule, one.found) for one in left]
+        records = sum(one.found for one in left)
+        raise DataRefused(
+            f"NPR would leave out {records} records by {len(left)} rules; nothing was handed over",
+            where="\n         ".join(one.text() for one in left),
+            rule="records are lost only when a named person has taken it on",
+            fix="correct the source; or, when they are to be lost:\n       " + "\n       ".join(commands),
+        )
+
+
+def _guarded(run: Run, manifest: Manifest) -> None:
+    label_content(run.store, run.key, manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
+
+
+def insist_allowed(manifest: Manifest, taken: Sequence[Overridden] = ()) -> None:
     """Towards NPR a dated requirement stops from its date what it warned of before; a rehearsal only shows it."""
-    stops = [ruling for ruling in manifest.rulings if ruling.verdict == "stop"]
+    stops = [ruling for ruling in with_overrides(manifest.rulings, taken) if ruling.verdict == "stop"]
     if stops and manifest.profile != "rehearsal":
         raise DataRefused(
             f"{len(stops)} dated requirements of the registry stop this submission; nothing was handed over",

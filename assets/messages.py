@@ -10,6 +10,7 @@ from collections import Counter
 
 import polars as pl
 
+from assets.identity import SETTLED, settled
 from assets.lake import IDENTITY_MODULES, current, growing, read
 from assets.ports import Run
 from schemas.contract import Contract
@@ -56,12 +57,17 @@ def _insist_fed(run: Run, contract: Contract, layout: Layout) -> None:
 def _module(run: Run, contract: Contract, layout: Layout, snapshot: Snapshot, staged: Staged) -> MessageRows:
     identity = layout.module in IDENTITY_MODULES
     counts: Counter[str] = Counter()
+    taken = snapshot.extracted_at.date()
     with growing(run, "message", identity=identity) as tables:
         for node, frame in _shell(run, contract, layout, snapshot).items():
             tables.add(f"{layout.module}_{node}", frame)
         for number, (first, last) in enumerate(staged.batches):
             rows = _rows(run, contract, layout, first, last)
-            for node, frame in build(contract, layout, rows, counts).items():
+            built = build(contract, layout, rows, counts)
+            if identity:
+                built[layout.patient], changed = settled(run, built[layout.patient], first, last, taken)
+                tables.add(SETTLED, changed)
+            for node, frame in built.items():
                 tables.add(f"{layout.module}_{node}", frame)
                 counts[node] += frame.height
             run.progress(f"messages {layout.module}", number + 1, len(staged.batches))

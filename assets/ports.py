@@ -7,21 +7,22 @@ not belong here: any implementation (``pipelines``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cryptography import x509
 from pydantic import BaseModel
 
 from schemas.config import Config, Unit
 from schemas.decisions import Decision, DecisionKind
-from schemas.errors import DataRefused
+from schemas.errors import DataRefused, WrongUse
+from schemas.guard import TestLabel
 from schemas.period import Period
 from schemas.receivers import Receiver
-from schemas.records import Key, Manifest, PartIds, ShipmentOut, Submission
+from schemas.records import Key, Manifest, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.registry import Registry
 from schemas.sending import (
     Answer,
@@ -35,6 +36,9 @@ from schemas.sending import (
     TransportState,
 )
 from schemas.submission_states import Event, State
+from transforms.code_validity import CodeTables, code_tables
+from transforms.due import StateLine
+from transforms.ebms import Signer
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -50,6 +54,9 @@ class Store(Protocol):
 
     def snapshot(self, unit: str, snapshot: str, *, identity: bool = False) -> Path:
         """Folder of one frozen extract."""
+
+    def load_snapshot(self, unit: str, snapshot: str) -> Snapshot:
+        """The record inside that folder; DataRefused when it is not there."""
 
     def fragments(self, module: str, key: Key, *, identity: bool = False) -> Path:
         """Folder of the rendered patients of one module."""
@@ -74,6 +81,18 @@ class Store(Protocol):
 
     def shipments(self, key: Key, number: int) -> Path:
         """Folder of the packed parts of a submission."""
+
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms, the same for all runs of a home."""
+
+    def test_labels(self) -> Sequence[TestLabel]:
+        """All content that was ever labelled test. DataRefused when the list is gone or one entry cannot be read."""
+
+    def label_test(self, unit: str, prints: Mapping[str, str]) -> None:
+        """Label content as test for good. prints: fingerprint -> what it is. Labels are never taken away."""
 
     def publish_views(self) -> None:
         """Make ``npr.duckdb`` anew over what lies in the lake."""
@@ -216,6 +235,26 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Codes:
+    """The code lists at hand. digest: of the loaded ones; those that come with the program have their own."""
+
+    tables: CodeTables
+    digest: str
+
+
+def _no_codes() -> Codes:
+    """No list at all: every rule that needs one refuses."""
+    return Codes(code_tables([], {}), "")
+
+
+class SubmissionStates(Protocol):
+    """Where every submission stands. Kept by the ledger."""
+
+    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:
+        """State of each module of each submission. periods: empty = all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What one run may override. modules: empty = what the period asks for."""
 
@@ -227,6 +266,10 @@ class Options:
 
 def _silent(stage: str, done: int, total: int) -> None:
     """No progress shown."""
+
+
+def _no_database() -> AbstractContextManager[Reading]:
+    raise WrongUse("the unit has no database", where="npr.toml", fix="see docs/sources.md, From a database")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +290,37 @@ class Run:
     channel: Channels
     pipeline: str
     owner: str  # this process, as the ledger's claims name it
-    guard: Callable[[Manifest], None] | None = None  # refuses by raising; without one nothing goes to the register
     progress: Callable[[str, int, int], None] = field(default=_silent)
     registry: Registry = field(default_factory=Registry)
+    signer: Callable[[], Signer | None] = field(default=lambda: None)
+    codes: Callable[[], Codes] = field(default=_no_codes)
+    database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
+    guard: Callable[[Manifest], None] | None = None  # in place of ``assets.guard``, for tests of what stands around it
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a source. place: its file, for messages. values: of the parameters it may name as ``:name``."""
+
+    place: str
+    sql: str
+    values: Mapping[str, str | dt.date]
+
+
+class Reading(Protocol):
+    """One read-only transaction on a database: all its queries see the same moment.
+
+    began: that moment by the database's clock, Norwegian local time in whole seconds. What it raises is DataRefused or
+    WrongUse, with the place of the query and without any value of a row, user or password.
+    """
+
+    began: dt.datetime
+
+    def count(self, query: Query) -> int:
+        """How many rows the query has, counted by the database."""
+
+    def rows(self, query: Query) -> tuple[Sequence[str], Iterator[Sequence[tuple[Any, ...]]]]:
+        """Names of the columns, and the rows in batches; no more than one batch is held."""
 
 
 class Workbench(Protocol):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 from schemas.layout import Layout
 from schemas.records import Findings, MessageOut, RulingOut, ShipmentOut
 from schemas.requirements import requirement
-from schemas.rulebook import rulebook
+from transforms.decided import Overridden
 from transforms.gates import gate
 
 OSLO = ZoneInfo("Europe/Oslo")
@@ -49,16 +49,26 @@ def rulings(
             "REQ-HEAD-FORM": True,
             "REQ-VERSION": message.version == version,
             "REQ-SCHEMA": not faults[message.module],
-            "REQ-CONTENT": not _dropped(message.module, findings.by_rule),
+            "REQ-CONTENT": not findings.dropping.get(message.module, 0),
         }
         found += [_of(name, message.module, sending, holds=held) for name, held in holds.items()]
     return tuple(found)
 
 
-def _dropped(module: str, by_rule: Mapping[str, int]) -> int:
-    """Findings for which the registry would leave out a record or the message."""
-    dropping = {rule.id for rule in rulebook() if rule.module == module and rule.consequence in DROPPING}
-    return sum(count for rule, count in by_rule.items() if rule in dropping)
+def with_overrides(found: Iterable[RulingOut], taken: Sequence[Overridden]) -> tuple[RulingOut, ...]:
+    """The same rulings where named persons have taken on what is lost: REQ-CONTENT stops no more, and says who.
+
+    taken: every rule that drops records. One that no override covers leaves the stop as it is.
+    """
+    if not taken or not all(one.holds for one in taken):
+        return tuple(found)
+    text = f"Taken on: {'; '.join(one.text() for one in taken)}."
+    return tuple(
+        one.model_copy(update={"verdict": "warn", "text": f"{one.text} {text}"})
+        if (one.requirement, one.verdict) == ("REQ-CONTENT", "stop")
+        else one
+        for one in found
+    )
 
 
 def _of(name: str, module: str, sending: dt.date, *, holds: bool) -> RulingOut:

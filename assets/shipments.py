@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from assets import guards
 from assets.accounts import accounts
+from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
-from assets.rulings import rulings, schema_rule, sending_day
+from assets.review import dropped, overrides
+from assets.rulings import rulings, schema_rule, sending_day, with_overrides
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse
+from schemas.guard import Inspected
 from schemas.layouts import message_type
 from schemas.receivers import Receiver, default_limit, nhn_ceiling
 from schemas.records import (
@@ -41,8 +47,10 @@ from schemas.records import (
 )
 from schemas.xsd import compile_with_head, validate_stream
 from transforms import packing, split
+from transforms.addressing import insist_agreement
 from transforms.class_tables import nodes_of_patients
-from transforms.envelope import Coded, HeadMessage, Party, head
+from transforms.ebms import Signer
+from transforms.envelope import Coded, HeadMessage, Party, content_pieces, content_size, head
 from transforms.packing import Packing, PackingIds
 from transforms.render import render_shell
 
@@ -86,18 +94,22 @@ def shipments(run: Run) -> Manifest:
 def _made(run: Run) -> Manifest:
     made = current(run, "messages", MessageSet)
     receiver, certificate = run.receiver()
+    signer = run.signer()
+    _insist_agreement(run, receiver)
     limit = size_limit(run)
-    inputs = _inputs(run, made, limit, certificate)
+    inputs = _inputs(run, made, limit, Parties(receiver, certificate, signer))
     submission = run.ledger.submission(run.key, run.config.profile, run.unit, run.period.year, inputs, run.now())
     folder = run.store.shipments(run.key, submission.number)
     if not (folder / MANIFEST).exists():
         with run.store.writing_folder(folder) as room:
-            bench = _Bench(run, receiver, certificate, limit, room, submission)
+            bench = _Bench(run, Parties(receiver, certificate, signer), limit, room, submission)
             done = [bench.module(module) for module in made.modules]
             # From here on the numbers are taken; a run that dies now makes the same parts with the same ids again.
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
             run.store.copy_submission(kept)
+            guards.keep(run, submission.number)
             manifest = _manifest(run, submission, made, done, limit)
+            manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest_of(run, submission.number)
 
@@ -129,20 +141,42 @@ def size_limit(run: Run) -> Limit:
     return Limit(given, "set by configuration") if given else Limit(default.bytes, default.certainty)
 
 
-def _inputs(run: Run, made: MessageSet, limit: Limit, certificate: x509.Certificate) -> str:
+def _insist_agreement(run: Run, receiver: Receiver) -> None:
+    snapshot = run.store.load("snapshot", run.key, Snapshot)
+    known = [mail for mail in (run.unit.sender.mail, receiver.mail) if mail] if receiver.real else [receiver.mail]
+    insist_agreement(run.config.profile, receiver.unit_her_id, snapshot.environment, known)
+
+
+def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
     rendered = current(run, "fragments", FragmentSet)
     return digest(
         {
             "pipeline": run.pipeline,
             "profile": run.config.profile,
-            "unit": run.unit.model_dump(mode="json", exclude={"extract"}),
+            "unit": run.unit.model_dump(mode="json", exclude={"extract", "certificates"}),
             "messages": made.model_dump(mode="json"),
             "fragments": rendered.model_dump(mode="json"),
             "limit": limit.bytes,
-            "gzip": run.config.shipping.gzip,
-            "receiver": hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest(),
+            "guard": fingerprint_of_facts(),
+            "gzip": parties.gzip(run),
+            "form": parties.receiver.form.values(),
+            "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
+            "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Who receives, with which certificate, and who signs; signer None: the message handler that sends does."""
+
+    receiver: Receiver
+    certificate: x509.Certificate
+    signer: Signer | None
+
+    def gzip(self, run: Run) -> bool:
+        """Whether messages are compressed before encryption."""
+        return run.config.shipping.gzip or self.receiver.form.gzip.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +194,22 @@ class _Bench:
     def __init__(
         self,
         run: Run,
-        receiver: Receiver,
-        certificate: x509.Certificate,
+        parties: Parties,
         limit: Limit,
         room: Path,
         submission: Submission,
     ) -> None:
         self.run = run
-        self.receiver = receiver
-        self.certificate = certificate
+        self.parties = parties
+        self.form = parties.receiver.form
+        self.gzip = parties.gzip(run)
         self.limit = limit
         self.room = room
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
+        self.expected = expected_of(run.store, run.key, run.unit)
+        self.inspected: list[Inspected] = []
 
     def module(self, module: MessageRows) -> _Done:
         """All parts of one module, and the message as a whole."""
@@ -243,7 +279,8 @@ class _Work:
         paths = {node: message_path(run, layout.module, node) for node in above}
         self.tables = {node: pl.read_parquet(path) for node, path in paths.items() if path.exists()}
         self.type = message_type(layout.module)
-        self.lengths = sum(len(x) for x in self._around(0, _SAMPLE_IDS)) - len(str(bench.next_lopenr))
+        self.shell_bytes = sum(map(len, self.shell(0))) - len(str(bench.next_lopenr))
+        self.head_bytes = sum(map(len, self._dress(_SAMPLE_IDS)))
 
     def shell(self, number: int) -> tuple[bytes, bytes]:
         """Bytes around the patients of a part, with its lopenr."""
@@ -257,28 +294,33 @@ class _Work:
     def plan(self) -> Iterator[tuple[split.Part, bytes | None]]:
         """Ranges of patients, with the gzip payload where one is made on the way. Names a patient that is too large."""
         try:
-            yield from self._gzip_parts() if self.bench.run.config.shipping.gzip else self._plain_parts()
+            yield from self._gzip_parts() if self.bench.gzip else self._plain_parts()
         except split.PatientTooLarge as error:
             raise self._named(error) from None
 
     def _plain_parts(self) -> Iterator[tuple[split.Part, None]]:
-        size_of = partial(packing.packed_size, packing=self._packing(_SAMPLE_IDS))
+        packing_of_any = self._packing(_SAMPLE_IDS)
+
+        def size_of(melding: int) -> int:
+            return packing.packed_size_of_payload(self._document_bytes(melding), packing_of_any)
+
         plan = split.plan_parts(self.rendered.ends, self._fixed, size_of, self._limit)
         return ((part, None) for part in plan)
 
     def _fixed(self, number: int) -> int:
-        """Bytes of a part's document besides its patients: only the digits of lopenr differ between parts."""
-        return self.lengths + len(str(self.bench.next_lopenr + number))
+        """Bytes of a part's Melding besides its patients: only the digits of lopenr differ between parts."""
+        return self.shell_bytes + len(str(self.bench.next_lopenr + number))
+
+    def _document_bytes(self, melding: int) -> int:
+        return self.head_bytes + content_size(melding, self.bench.form.content.value)
 
     def _gzip_parts(self) -> Iterator[tuple[split.Part, bytes]]:
         size_of = partial(packing.packed_size_of_payload, packing=self._packing(_SAMPLE_IDS))
-        suffix = self._around(0, _SAMPLE_IDS)[1]
         # Compressed size depends on the very bytes, so the ids of a part are settled before it is filled.
         return split.plan_parts_gzip(
             self.rendered.bytes,
             self.rendered.ends,
-            lambda number: self._around(number, self.bench.part_ids(self.layout.module, number))[0],
-            suffix,
+            lambda number: self._around(number, self.bench.part_ids(self.layout.module, number)),
             size_of,
             self._limit,
         )
@@ -288,45 +330,67 @@ class _Work:
         return self.bench.limit.bytes
 
     def finish(self, number: int, part: split.Part, payload: bytes | None) -> ShipmentOut:
-        """Validate, pack and write one part."""
+        """Validate, pack and write one part; the document itself is never whole in memory."""
         bench, module = self.bench, self.layout.module
         ids = bench.part_ids(module, number)
-        before, after = self._around(number, ids)
-        document = b"".join([before, *self.rendered.pieces(part.first, part.last_exclusive), after])
-        faults = self._insist_valid(document, number)
-        packed = self._packing(ids)
-        mail = packing.pack(document, packed) if payload is None else packing.pack_payload(payload, packed)
-        if len(mail) > self._limit:
-            raise RuntimeError(f"{module} part {number + 1} is larger than planned")
+        around = self._around(number, ids)
+        body = _Counted()
+        melding = partial(self._melding, around, part)
+        if payload is None:
+            length = around.document_bytes(_patient_bytes(self.rendered, part))
+            pieces = _document(around, melding())
+        else:
+            length, pieces = len(payload), iter([payload])
+        faults = self._insist_valid(around, body.through(melding()), number)
+        self._inspect(around, melding(), number, payload)
         name = f"{module}-{number + 1:03}.eml"
-        (bench.room / name).write_bytes(mail)
-        shell = self.shell(number)
-        head_length = len(before) - len(shell[0])
-        body = document[head_length : len(document) - (len(after) - len(shell[1]))]
+        mail = _Counted()
+        with (bench.room / name).open("wb") as file:
+            file.writelines(mail.through(packing.mail_pieces(pieces, length, self._packing(ids))))
+        if mail.bytes > self._limit:
+            raise RuntimeError(f"{module} part {number + 1} is larger than planned")
         return ShipmentOut(
             module=module,
             part=number + 1,
             parts=0,
-            packed_bytes=len(mail),
+            packed_bytes=mail.bytes,
             limit_bytes=self._limit,
             patients=part.last_exclusive - part.first,
             path=name,
-            sha256=hashlib.sha256(mail).hexdigest(),
-            body_sha256=hashlib.sha256(body).hexdigest(),
-            body_bytes=len(body),
+            sha256=mail.sha256.hexdigest(),
+            body_sha256=body.sha256.hexdigest(),
+            body_bytes=body.bytes,
             lopenr=ids.lopenr,
             msg_id=ids.msg_id,
             schema_faults=faults,
         )
 
-    def _around(self, number: int, ids: PartIds) -> tuple[bytes, bytes]:
+    def _inspect(self, around: split.Around, melding: Iterator[bytes], number: int, payload: bytes | None) -> None:
+        """The guard reads what is encrypted next: a gzip payload is opened again, and must be this document."""
+        bench, body = self.bench, b"".join(melding)
+        if payload is not None and packing.opened_payload(payload) != b"".join(_document(around, iter([body]))):
+            raise RuntimeError(f"{self.layout.module} part {number + 1}: the payload is not its document")
+        place = (self.layout.module, number + 1)
+        # What stands in a container is read as it was before.
+        read = b"".join([around.head, body, around.tail])
+        bench.inspected.append(inspect_part(read, body, place, bench.expected, bench.run.config.profile))
+
+    def _melding(self, around: split.Around, part: split.Part) -> Iterator[bytes]:
+        yield around.prefix
+        yield from self.rendered.pieces(part.first, part.last_exclusive)
+        yield around.suffix
+
+    def _around(self, number: int, ids: PartIds) -> split.Around:
         """Everything of the document but the patients: head message and shell."""
-        opening, closing = head(self._head(ids))
+        opening, closing = self._dress(ids)
         prefix, suffix = self.shell(number)
-        return opening + prefix, suffix + closing
+        return split.Around(prefix, suffix, opening, closing, self.bench.form.content.value)
+
+    def _dress(self, ids: PartIds) -> tuple[bytes, bytes]:
+        return head(self._head(ids))
 
     def _head(self, ids: PartIds) -> HeadMessage:
-        unit, receiver = self.bench.run.unit, self.bench.receiver
+        unit, receiver, form = self.bench.run.unit, self.bench.parties.receiver, self.bench.form
         production = self.bench.run.config.profile == "production"
         return HeadMessage(
             type_v=self.type.v,
@@ -336,26 +400,37 @@ class _Work:
             sender=Party(unit.organisation.name, unit.organisation.her_id, Party(unit.sender.name, unit.sender.her_id)),
             receiver=Party(receiver.name, receiver.her_id, Party(receiver.unit_name, receiver.unit_her_id)),
             processing_status=Coded("P", "Produksjon") if production else None,
-            document_form=receiver.form.document,
+            ack=Coded(form.ack.value.v, form.ack.value.dn) if form.ack.value.v else None,
+            document_form=form.document.value,
+            case_no=form.case_no.value,
+            ref_type=Coded(form.ref_type.value.v, form.ref_type.value.dn),
+            mime_type=form.mime_type.value,
+            content=form.content.value,
         )
 
     def _packing(self, ids: PartIds) -> Packing:
         bench = self.bench
-        from_her, to_her = bench.run.unit.sender.her_id, bench.receiver.unit_her_id
-        routing = bench.receiver.form.routing(self.type.v, from_her, to_her)
+        sender, receiver = bench.run.unit.sender, bench.parties.receiver
+        from_her, to_her = sender.her_id, receiver.unit_her_id
         return Packing(
-            gzip=bench.run.config.shipping.gzip,
-            certificate=bench.certificate,
+            gzip=bench.gzip,
+            certificate=bench.parties.certificate,
             ids=_packing_ids(ids),
             from_her=from_her,
             to_her=to_her,
-            from_mail=f"{from_her}@sender.invalid",
-            to_mail=bench.receiver.mail or f"{to_her}@receiver.invalid",
-            **routing.model_dump(),
+            from_mail=sender.mail if sender.mail and receiver.real else f"{from_her}@sender.invalid",
+            to_mail=receiver.mail or f"{to_her}@receiver.invalid",
+            description=_description(bench.run) if bench.form.description.value else "",
+            signer=bench.parties.signer,
+            **bench.form.routing(self.type.v, from_her, to_her).model_dump(),
         )
 
-    def _insist_valid(self, document: bytes, number: int) -> int:
-        faults = validate_stream(self.schema, [document])
+    def _insist_valid(self, around: split.Around, melding: Iterator[bytes], number: int) -> int:
+        if around.content == "inline":
+            faults = validate_stream(self.schema, chain([around.head], melding, [around.tail]))
+        else:  # what is in the container is a document of its own, and only its length can make the container wrong
+            faults = validate_stream(self.schema, [around.head, around.tail])
+            faults += validate_stream(self.schema, melding)
         if faults:
             lines = [f"{f.element} {f.attribute or ''}: {f.text}" for f in faults[:SHOWN_FAULTS]]
             raise DataRefused(
@@ -373,6 +448,42 @@ class _Work:
         return DataRefused(
             f"{self.layout.module}: {error.what}", where=f"pasientNr {key}", rule=error.rule, fix=error.fix
         )
+
+
+class _Counted:
+    """Bytes and digest of what went through."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+
+    def through(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.bytes += len(piece)
+            self.sha256.update(piece)
+            yield piece
+
+
+def _document(around: split.Around, melding: Iterator[bytes]) -> Iterator[bytes]:
+    return chain([around.head], content_pieces(melding, around.content), [around.tail])
+
+
+def _patient_bytes(rendered: Rendered, part: split.Part) -> int:
+    before = int(rendered.ends[part.first - 1]) if part.first else 0
+    return int(rendered.ends[part.last_exclusive - 1]) - before
+
+
+def _description(run: Run) -> str:
+    """Names and versions of the systems, as the network's version monitoring reads them (HIS 1210:2018)."""
+    name, _, version = run.pipeline.partition(" ")
+    epj = run.unit.epj
+    told = {
+        "MSH-system": name,
+        "MSH-versjon": version,
+        "fagsystem": epj.navnEPJ,
+        "fagsystem-versjon": epj.versjonEPJ,
+    }
+    return json.dumps(told, ensure_ascii=False)
 
 
 _SAMPLE_IDS = PartIds(
@@ -401,6 +512,7 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
     found = current(run, "findings", Findings)
     shipping = run.config.shipping
     agreement = shipping.split_agreement
+    dropping = dropped(run)
     messages = tuple(one.message for one in done)
     parts = tuple(part for one in done for part in one.shipments)
     return Manifest(
@@ -413,7 +525,10 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
         tables=accounts(run),
         schemas=tuple(module.schema_use for module in made.modules),
         codes_sha256=codes_digest(),
+        code_lists_sha256=found.codes,
         findings=found.by_consequence,
+        unchecked=found.unchecked,
+        nprid_reg=found.nprid_reg,
         messages=messages,
         shipments=parts,
         limit_certainty=limit.certainty,
@@ -422,13 +537,17 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
             "certainty": "C: how parts combine at the register is documented nowhere",
             "agreement": agreement.reference if agreement else "",
         },
-        rulings=rulings(
-            messages,
-            parts,
-            found,
-            run.registry.version_of(run.period.year).version,
-            sending_day(submission.created_at),
+        rulings=with_overrides(
+            rulings(
+                messages,
+                parts,
+                found,
+                run.registry.version_of(run.period.year).version,
+                sending_day(submission.created_at),
+            ),
+            overrides(run, dropping),
         ),
+        dropped=dropping,
         content=digest(
             {
                 "bodies": {one.message.module: one.content for one in done},

@@ -1,7 +1,8 @@
 """Stage 1: freeze the extract.
 
 Belongs here: reading ``extract.toml`` and the files it names, control totals, decoding, and splitting identities off.
-Does not belong here: types and checks of values (``assets.staging``), foreign files (``assets.sources``).
+Does not belong here: types and checks of values (``assets.staging``), foreign files (``assets.sources``), databases
+(``assets.pulling``).
 
 The snapshot keeps the columns of the contract as delivered and the place of each row; not the raw bytes, since a raw
 file can hold identity in a column nobody told us of. Its SHA-256 is kept instead.
@@ -17,8 +18,10 @@ from typing import IO, Any, cast
 
 import polars as pl
 
-from assets import sources
+from assets import pulling, sources
 from assets.delivery import read_extract_file
+from assets.frozen import RECORD, ROW_GROUP, absent, insist_environment, insist_letters, insist_whole_period
+from assets.guard import insist_fresh, label_files
 from assets.ports import Run
 from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
@@ -28,17 +31,41 @@ from transforms import decoding
 
 CHUNK = 1 << 20
 TAIL = 1 << 16
-RECORD = "snapshot.json"
+PRODUCTION_EXTRACT = "production"
 
 
 def take(run: Run) -> Snapshot:
     """Freeze the extract of the run's unit and return its record. Nothing is kept of an extract that is refused."""
+    source = _source(run)
+    record = pulling.pull(run, source) if source and source.is_database else _of_files(run, source)
+    run.store.save("snapshot", run.key, record)
+    return record
+
+
+def _source(run: Run) -> sources.Source | None:
+    """The mapping that the run or else its unit names; a folder given by hand goes before a database."""
+    name = run.options.source or run.unit.source
+    source = sources.load(run.sources, name) if name else None
+    if source and source.is_database and run.options.extract:
+        if run.options.source:
+            raise WrongUse(
+                f"{source.name} pulls from a database, and --extract names a folder",
+                where="--source, --extract",
+                fix="give one of them",
+            )
+        return None
+    return source
+
+
+def _of_files(run: Run, source: sources.Source | None) -> Snapshot:
     folder = _folder(run)
-    source = sources.load(run.sources, run.options.source) if run.options.source else None
     delivered = source.describe(folder, run.key.unit) if source else read_extract_file(folder)
+    if delivered.environment != PRODUCTION_EXTRACT:
+        _label(run, delivered, folder)
     _gate(run, delivered, folder)
     hashes = {name: _sha256(_existing(folder, name, file)) for name, file in delivered.files.items()}
     _insist_hashes(delivered, hashes)
+    insist_fresh(run.store, _told(delivered, hashes), run.config.profile)
     contract = run.registry.contract(delivered.contract)
     identity = {
         "files": hashes,
@@ -50,9 +77,7 @@ def take(run: Run) -> Snapshot:
     place = run.store.snapshot(run.key.unit, snapshot_id)
     if not (place / RECORD).exists():
         _freeze(run, snapshot_id, folder, delivered, hashes, source)
-    record = Snapshot.model_validate_json((place / RECORD).read_bytes())
-    run.store.save("snapshot", run.key, record)
-    return record
+    return Snapshot.model_validate_json((place / RECORD).read_bytes())
 
 
 def _folder(run: Run) -> Path:
@@ -69,26 +94,29 @@ def _folder(run: Run) -> Path:
 
 def _gate(run: Run, delivered: ExtractFile, folder: Path) -> None:
     where = str(folder / "extract.toml")
-    if delivered.environment != "production" and run.config.profile != "rehearsal":
-        raise DataRefused(
-            f"the extract comes from a {delivered.environment} environment and the profile is {run.config.profile}",
-            where=f"{where}, environment",
-            rule="TEST-01: test data must never reach the register",
-            fix="extract from the production system, or run with --profile rehearsal",
-        )
+    insist_environment(run, delivered.environment, f"{where}, environment")
     if delivered.reporting_unit != run.key.unit:
         raise DataRefused(
             f"the extract is of another unit than {run.key.unit}",
             where=f"{where}, reporting_unit",
             fix=f"run with --unit {delivered.reporting_unit}, or give the extract of {run.key.unit}",
         )
-    if delivered.extracted_at.date() < run.period.end:
-        raise DataRefused(
-            f"the extract was taken before {run.period.key} ended ({run.period.end})",
-            where=f"{where}, extracted_at",
-            rule="MSG-06: uttakDato is not before tilDatoPeriode; an early report must hold the whole period",
-            fix="extract again after the period, or report an earlier period",
-        )
+    insist_whole_period(run, delivered.extracted_at, f"{where}, extracted_at")
+
+
+def _label(run: Run, delivered: ExtractFile, folder: Path) -> None:
+    """A test extract stays one, also when the run is refused and the label is changed afterwards."""
+    there = {name: folder / file.path for name, file in delivered.files.items() if (folder / file.path).is_file()}
+    label_files(run.store, run.key.unit, _told(delivered, {name: _sha256(path) for name, path in there.items()}))
+
+
+def _told(delivered: ExtractFile, hashes: dict[str, str]) -> list[FileRecord]:
+    """What is known of the files before they are read."""
+    return [
+        FileRecord(table=name, name=file.path, sha256=hashes[name], bytes=0, rows=file.rows, format="")
+        for name, file in delivered.files.items()
+        if name in hashes
+    ]
 
 
 def _existing(folder: Path, name: str, file: DeliveredFile) -> Path:
@@ -166,7 +194,9 @@ def _contract_files(
         target = (private if table.identity else plain) / f"{table.name}.parquet"
         file = delivered.files.get(table.name)
         if file is None:
-            _absent(table, target)
+            where = f"extract.toml, files.{table.name}"
+            fix = "deliver the file; when there is nothing to report, a file with the header alone and rows = 0"
+            absent(table, target, where, fix)
             continue
         record = _freeze_file(folder / file.path, file, table, target, private, hashes[table.name])
         if record.rows != file.rows:
@@ -180,16 +210,6 @@ def _contract_files(
     for text in private.glob(".*.csv"):
         text.unlink()
     return tuple(records)
-
-
-def _absent(table: Table, target: Path) -> None:
-    if table.required:
-        raise DataRefused(
-            f"{table.name}: not delivered",
-            where=f"extract.toml, files.{table.name}",
-            fix="deliver the file; when there is nothing to report, a file with the header alone and rows = 0",
-        )
-    pl.DataFrame(schema={"_row": pl.UInt32}).write_parquet(target)
 
 
 def _freeze_file(path: Path, file: DeliveredFile, table: Table, target: Path, private: Path, sha256: str) -> FileRecord:
@@ -218,7 +238,7 @@ def _freeze_file(path: Path, file: DeliveredFile, table: Table, target: Path, pr
     _insist_columns(file.path, table, columns)
     known = [name for name in table.names if name in columns]
     rows = _sink(frame.select("_row", *known), target, file.path)
-    _insist_letters(target, file.path)
+    insist_letters(target, file.path)
     return FileRecord(
         rows=rows,
         columns_missing=tuple(name for name in table.names if name not in columns),
@@ -238,7 +258,7 @@ def _parquet(path: Path, name: str) -> pl.LazyFrame:
 
 def _sink(frame: pl.LazyFrame, target: Path, name: str) -> int:
     try:
-        frame.sink_parquet(target, row_group_size=100_000)
+        frame.sink_parquet(target, row_group_size=ROW_GROUP)
     except (pl.exceptions.PolarsError, OSError):
         # The library's own message quotes the line.
         raise DataRefused(
@@ -259,26 +279,6 @@ def _insist_columns(file: str, table: Table, columns: list[str]) -> None:
             rule=f"extract contract, table {table.name}",
             fix="deliver the column; names are spelled as in docs/extract-contract.md",
         )
-
-
-def _insist_letters(target: Path, file: str) -> None:
-    frame = pl.scan_parquet(target).select("_row", pl.selectors.string())
-    for batch in _slices(frame):
-        lost = decoding.lost_letters(batch)
-        if not lost.is_empty():
-            row, column = lost.row(0)
-            raise DataRefused(
-                f"{file}: letters such as æ, ø, å were lost in {lost.height} places",
-                where=f"{file}, row {row}, field {column} (first place)",
-                rule="encoding",
-                fix="extract again in UTF-8, or declare the encoding the file really has",
-            )
-
-
-def _slices(frame: pl.LazyFrame, rows: int = 250_000) -> Iterator[pl.DataFrame]:
-    total = frame.select(pl.len()).collect().item()
-    for start in range(0, total, rows):
-        yield frame.slice(start, rows).collect()
 
 
 def _dialect(path: Path, file: DeliveredFile, table: Table, private: Path) -> tuple[decoding.Dialect, Path]:

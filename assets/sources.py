@@ -40,7 +40,7 @@ FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 # The session's own zone must not decide what a time becomes, nor may a query fetch an extension.
 SESSION = """
 SET threads = 2; SET memory_limit = '1GB'; SET preserve_insertion_order = true; SET TimeZone = 'Europe/Oslo';
-SET autoinstall_known_extensions = false; CREATE SCHEMA raw
+SET autoinstall_known_extensions = false; SET enable_progress_bar = false; CREATE SCHEMA raw
 """
 
 
@@ -53,6 +53,11 @@ class Source:
     queries: Mapping[str, str]
     settings: Mapping[str, Any]
     digest: str
+
+    @property
+    def is_database(self) -> bool:
+        """Whether the queries are asked of a database (``assets.pulling``) and not of raw files."""
+        return bool(self.settings.get("kind") == "database")
 
     def describe(self, folder: Path, unit: str) -> ExtractFile:
         """What the raw folder delivers: its own extract.toml, or what the source says of such folders."""
@@ -258,4 +263,6 @@ def load(folder: Path, name: str) -> Source:
         settings = tomllib.loads((place / "source.toml").read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WrongUse(f"{place / 'source.toml'}: not TOML", where=str(error), fix="write it as UTF-8 TOML") from None
+    if (kind := settings.get("kind", "files")) not in ("files", "database"):
+        raise WrongUse(f"{place / 'source.toml'}: kind {str(kind)[:20]!r}", fix='kind is "files" or "database"')
     return Source(name, place, queries, settings, digest([queries, settings]))

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
-from assets import dispatch, findings, fragments, messages, scope, shipments, snapshot, staging
+from assets import dispatch, findings, fragments, identity, messages, scope, shipments, snapshot, staging
 from assets.accounts import accounts
 from assets.ports import Run, Workbench
 from schemas.contract import Table, load_contract
@@ -179,7 +179,15 @@ def column_lineage(record: MessageSet) -> dg.TableColumnLineage:
 
 
 def _of_findings(record: Findings) -> Metadata:
-    return {"dagster/row_count": sum(record.by_rule.values()), "by_rule": record.by_rule, **record.by_consequence}
+    return {
+        "dagster/row_count": sum(record.by_rule.values()),
+        "by_rule": record.by_rule,
+        "nprid_reg": record.nprid_reg,
+        **record.by_consequence,
+        "under_dropped_records": record.under,
+        "not_checked_against_a_list": record.unchecked,
+        "does_not_speak": record.silent,
+    }
 
 
 def _of_fragments(record: FragmentSet) -> Metadata:
@@ -247,7 +255,7 @@ def _rows_add_up(run: Run) -> tuple[bool, Mapping[str, Any]]:
 
 def _same_patients(run: Run) -> tuple[bool, Mapping[str, Any]]:
     made = run.store.load("messages", run.key, MessageSet)
-    findings.insist_same_patients(run, made)
+    identity.insist_same_patients(run, made)
     return True, {module.schema_use.module: module.patients for module in made.modules}
 
 

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from pipelines import codes_cli, schema_cli, sending_cli, validate_cli
+from pipelines import (
+    calendar_cli,
+    codes_cli,
+    due_cli,
+    findings_cli,
+    purge_cli,
+    schema_cli,
+    sending_cli,
+    validate_cli,
+    worker_cli,
+)
 from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
@@ -128,14 +138,18 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     profile: str | None,
     config: Path | None,
 ) -> tuple[Any, str]:
-    """Make the report of PERIOD (2020-M01, 2020-T1, 2020-A, ...) and put it into the outbox."""
+    """Make the report of PERIOD (2020-M01, 2020-T1, 2020-A, 2020-K, ...) and put it into the outbox."""
     from pipelines import show  # noqa: PLC0415
     from pipelines.plan import units_of  # noqa: PLC0415
     from schemas.period import Period  # noqa: PLC0415
 
     settings = _settings(context, profile=profile, config=config)
-    key = Period.parse(period).key
-    units = units_of(settings, Period.parse(key), unit, extract, modules)
+    meant = Period.parse(period).carrying(modules)
+    if (key := meant.key) != period:
+        click.echo(
+            f"npr: {', '.join(meant.modules)} is a report of its own, {key}; {period} is left as it is", err=True
+        )
+    units = units_of(settings, meant, unit, extract)
     from assets.ports import Options  # noqa: PLC0415
     from pipelines.runner import rulings_of, run_partition  # noqa: PLC0415
 
@@ -160,18 +174,6 @@ def trace(context: click.Context, episode_id: str, period: str | None, unit: str
 
     found = trace_episode(_settings(context), episode_id, period, unit)
     return found, show.trace(found)
-
-
-@command("calendar")
-@click.option("--year", type=int, help="data year [default: all with a published table]")
-@click.pass_context
-def calendar(_context: click.Context, year: int | None) -> tuple[Any, str]:
-    """List reporting periods, what they ask for, and published deadlines."""
-    from pipelines import show  # noqa: PLC0415
-    from pipelines.plan import calendar_rows  # noqa: PLC0415
-
-    rows = calendar_rows(year)
-    return rows, show.calendar(rows)
 
 
 @command("doctor")
@@ -212,15 +214,20 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
 
     settings = _settings(context)
     export(settings)
-    instance(settings.home).dispose()
+    instance(settings.home, settings.config.dagster_yaml).dispose()
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
     program = str(Path(sys.executable).parent / "dagster")
     os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
 
 
 schema_cli.register(cli, command)
+calendar_cli.register(cli, command, _exit_codes)
+due_cli.register(cli, command)
 codes_cli.register(cli, command)
+findings_cli.register(cli, command)
 sending_cli.register(cli, command)
+purge_cli.register(cli, command)
+worker_cli.register(cli, command)
 validate_cli.register(cli, _exit_codes)
 
 

@@ -16,6 +16,7 @@ from assets.stages import assets, checks
 from pipelines.partitions import partitions
 from pipelines.settings import Settings
 from pipelines.workbench import PIPELINE, DiskWorkbench
+from schemas.config import Config
 
 JOB = "report"
 PREPARE = "prepare"
@@ -31,6 +32,18 @@ def _silent(stage: str, done: int, total: int) -> None:
     """No progress shown."""
 
 
+def _executor(config: Config) -> dg.ExecutorDefinition:
+    match config.executor:
+        case "celery":
+            from pipelines.workers import executor  # noqa: PLC0415 - an extra that few install
+
+            return executor(config.workers)
+        case "multiprocess":
+            return dg.multiprocess_executor
+        case _:
+            return dg.in_process_executor
+
+
 def build(settings: Settings, progress: Callable[[str, int, int], None] = _silent) -> dg.Definitions:
     """Everything over the units of the settings."""
 
@@ -42,8 +55,6 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
         return DiskWorkbench(settings, options, progress)
 
     keys = partitions(settings.config.units)
-    multiprocess = settings.config.executor == "multiprocess"
-    executor = dg.multiprocess_executor if multiprocess else dg.in_process_executor
     return dg.Definitions(
         assets=assets(keys, PIPELINE),
         asset_checks=checks(keys),
@@ -56,5 +67,5 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
             ),
         ],
         resources={"workbench": workbench},
-        executor=executor,
+        executor=_executor(settings.config),
     )

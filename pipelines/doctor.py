@@ -11,15 +11,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography import x509
-
+from pipelines.certificate_lines import certificate_lines
 from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
 from schemas.registry import Registry
 
 OK, WARN, WRONG = "ok", "warning", "wrong"
-WARN_DAYS = (60, 30, 7)
 ROOM = 5_000_000_000  # bytes; a million episodes need about 3 GB with fragments and parts
 Line = dict[str, str]
 
@@ -29,7 +27,7 @@ def examine(settings: Settings) -> list[Line]:
     return [
         *_configuration(settings),
         *_extracts(settings),
-        *_certificate(settings),
+        *certificate_lines(settings, dt.datetime.now(dt.UTC)),
         *_disk(settings.home),
         *_permissions(settings.home),
         *_schemas(registry_of(settings.home)),
@@ -65,27 +63,6 @@ def _extracts(settings: Settings) -> Iterator[Line]:
             yield _line(WARN, f"extract {key}", f"{unit.extract}: no extract.toml", "deliver one, or give --extract")
 
 
-def _certificate(settings: Settings) -> Iterator[Line]:
-    rehearsal = settings.config.profile == "rehearsal"
-    path = settings.home / "rehearsal" / "receiver.pem" if rehearsal else settings.config.shipping.receiver_certificate
-    if rehearsal and path is not None and not path.exists():
-        yield _line(OK, "receiver", "made for the rehearsal at the first run")
-        return
-    if path is None or not path.is_file():
-        yield _line(WRONG, "receiver", "no certificate of the receiver", "set shipping.receiver_certificate")
-        return
-    try:
-        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-    except ValueError:
-        yield _line(WRONG, "receiver", f"{path}: no PEM certificate", "fetch it from the Address Register as PEM")
-        return
-    days = (until - dt.datetime.now(dt.UTC)).days
-    state = WRONG if days < 0 else WARN if days <= max(WARN_DAYS) else OK
-    yield _line(
-        state, "receiver", f"{path.name}: valid for {days} days", "" if state == OK else "renew the certificate"
-    )
-
-
 def _disk(home: Path) -> Iterator[Line]:
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
@@ -94,7 +71,8 @@ def _disk(home: Path) -> Iterator[Line]:
 
 
 def _permissions(home: Path) -> Iterator[Line]:
-    for private in (home / "identity", home / "tmp", home / "rehearsal" / "receiver-key.pem"):
+    keys = (home / "rehearsal" / f"{party}-key.pem" for party in ("receiver", "sender"))
+    for private in (home / "identity", home / "tmp", *keys):
         if private.exists() and stat.S_IMODE(private.stat().st_mode) & 0o077:
             yield _line(WRONG, "permissions", f"{private} is open to others", f"chmod go-rwx {private}")
     if not (home / "identity").exists():

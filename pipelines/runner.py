@@ -7,7 +7,7 @@ printing.
 from __future__ import annotations
 
 import logging
-import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,41 @@ from typing import Any
 import dagster as dg
 
 from assets.ports import Options
+from assets.review import overrides
+from assets.rulings import with_overrides
 from pipelines import definitions
 from pipelines.partitions import partition_key
 from pipelines.settings import Settings, export
 from pipelines.store import DiskStore
-from schemas.errors import DataRefused, NprError
+from pipelines.workbench import DiskWorkbench
+from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Delivery, Key, Manifest, summary
 
 DAGSTER_YAML = Path(__file__).parent.parent / "dagster.yaml"
 
 
-def instance(home: Path) -> dg.DagsterInstance:
-    """The Dagster instance of NPR_HOME, with this project's dagster.yaml."""
+def instance(home: Path, yaml: Path | None = None) -> dg.DagsterInstance:
+    """The Dagster instance of NPR_HOME, with this project's dagster.yaml or the one given (npr.toml, dagster_yaml)."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
-    return dg.DagsterInstance.from_config(str(folder))
+    wanted, there = _dagster_yaml(yaml or DAGSTER_YAML), folder / "dagster.yaml"
+    # By rename and only where it differs: other runs may be reading it.
+    if not there.is_file() or there.read_bytes() != wanted:
+        beside = folder / f".dagster.yaml-{uuid.uuid4().hex}"
+        beside.write_bytes(wanted)
+        beside.replace(there)
+    # The first to open it makes its tables, and two at once would trip over each other.
+    with DiskStore(home).locked("dagster"):
+        return dg.DagsterInstance.from_config(str(folder))
+
+
+def _dagster_yaml(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WrongUse(
+            f"{path}: {error.strerror}", where="npr.toml, dagster_yaml", fix="see docs/operations.md"
+        ) from None
 
 
 def run_partition(
@@ -51,7 +70,10 @@ def run_partition(
     store.sweep()
     # The stages' own messages are ours to print; Dagster keeps the event log either way.
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with store.locked(f"run-{period}-{unit}", timeout=1), instance(settings.home) as dagster:
+    with (
+        store.locked(f"run-{period}-{unit}", timeout=1),
+        instance(settings.home, settings.config.dagster_yaml) as dagster,
+    ):
         try:
             _execute(
                 settings, period, unit, options, progress, dagster, definitions.JOB if send else definitions.PREPARE
@@ -67,9 +89,11 @@ def run_partition(
 
 
 def rulings_of(settings: Settings, period: str, unit: str) -> list[dict[str, Any]]:
-    """What the registry's dated requirements say of the submission made last."""
-    manifest = DiskStore(settings.home).load("manifest", Key(period=period, unit=unit), Manifest)
-    return [ruling.model_dump(mode="json") for ruling in manifest.rulings]
+    """What the registry's dated requirements say of the submission made last, and who has taken on what is lost."""
+    run = DiskWorkbench(settings, Options()).open(partition_key(period, unit))
+    manifest = run.store.load("manifest", run.key, Manifest)
+    found = with_overrides(manifest.rulings, overrides(run, manifest.dropped))
+    return [ruling.model_dump(mode="json") for ruling in found]
 
 
 def _execute(
@@ -95,8 +119,12 @@ def _execute(
         },
     }
     tags = {"dagster/partition": str(partition_key(period, unit))}
-    if settings.config.executor == "multiprocess":
+    if settings.config.executor != "in_process":
         export(settings)
+        if settings.config.executor == "celery":
+            from pipelines.workers import insist_broker  # noqa: PLC0415 - an extra that few install
+
+            insist_broker(settings.config.workers)
         from pipelines import location  # noqa: PLC0415 - reads the settings just exported
 
         target = dg.reconstructable(location.job if name == definitions.JOB else location.prepare)

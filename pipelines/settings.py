@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.config import Config, Executor, Profile
+from schemas.config import Certificates, Config, Executor, KeyFile, Profile
 from schemas.errors import WrongUse
 
 CONFIG = "npr.toml"
@@ -77,6 +77,7 @@ def export(settings: Settings) -> None:
     os.environ["NPR_CONFIG"] = str(settings.path)
     os.environ["NPR_HOME"] = str(settings.home)
     os.environ["NPR_PROFILE"] = settings.config.profile
+    os.environ["NPR_EXECUTOR"] = settings.config.executor
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -108,8 +109,14 @@ def _hint(kind: str, message: str) -> str:
 
 
 def _rooted(config: Config, root: Path) -> Config:
+    """Every path of npr.toml, taken as relative to the folder of the file."""
     units = {
-        key: unit.model_copy(update={"extract": root / unit.extract}) if unit.extract else unit
+        key: unit.model_copy(
+            update={
+                "extract": root / unit.extract if unit.extract else None,
+                "certificates": _certificates(unit.certificates, root) if unit.certificates else None,
+            }
+        )
         for key, unit in config.units.items()
     }
     shipping = config.shipping
@@ -118,4 +125,23 @@ def _rooted(config: Config, root: Path) -> Config:
     ledger = config.ledger
     if ledger.url_file:
         ledger = ledger.model_copy(update={"url_file": root / ledger.url_file})
-    return config.model_copy(update={"units": units, "shipping": shipping, "ledger": ledger})
+    databases = {
+        key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
+        for key, one in config.databases.items()
+    }
+    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
+    return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
+
+
+def _certificates(given: Certificates, root: Path) -> Certificates:
+    def key(one: KeyFile) -> KeyFile:
+        paths = {name: getattr(one, name) for name in ("file", "certificate", "password_file")}
+        return one.model_copy(update={name: root / path for name, path in paths.items() if path})
+
+    files = {name: tuple(root / path for path in getattr(given, name)) for name in _CERTIFICATE_FILES}
+    keys = {name: tuple(map(key, getattr(given, name))) for name in ("signing", "reading")}
+    return given.model_copy(update=files | keys)
+
+
+_CERTIFICATE_FILES = ("receiver", "trust", "chain", "crl", "ocsp")

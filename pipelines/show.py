@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -36,7 +37,8 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _text(*things: object) -> str:
+def as_text(*things: object) -> str:
+    """Lines and tables as one text."""
     buffer = io.StringIO()
     console = Console(file=buffer, width=100, highlight=False)
     for thing in things:
@@ -44,7 +46,8 @@ def _text(*things: object) -> str:
     return buffer.getvalue().rstrip()
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+def as_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table with figures to the right, and a blank between thousands."""
     table = Table(title=title, title_justify="left")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int) for row in rows)
@@ -63,9 +66,9 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
             for name, figures in result["rows"].items()
         ]
         title = f"{result['period']} {result['unit']}"
-        parts.append(_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
+        parts.append(as_table(f"{title}: rows", ("table", "in", "reported", "out of scope", "quarantined"), rows))
         parts.append(
-            _table(
+            as_table(
                 f"{title}: shipments",
                 ("module", "part", "patients", "packed bytes", "limit", "file"),
                 [
@@ -85,12 +88,23 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
         parts.append(f"Outbox:   {_short(result['shipments'][0]['path'].rpartition('/')[0], settings)}")
         parts.append(f"Manifest: {_short(result['manifest'], settings)}")
         parts.append(f"Findings: {found or 'none'} (what NPR would do; rows in finding.findings)")
+        if result["unchecked"]:
+            unchecked = ", ".join(f"{rule} {rows}" for rule, rows in result["unchecked"].items())
+            parts.append(f"Not checked against a list (load it with npr codes add; never a pass), rows: {unchecked}")
+        if result["nprid_reg"]:
+            parts.append(f"Identity: {_person_link(result['nprid_reg'])} (NPR's flags nprid_reg 1 to 5)")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
     profile = settings.config.profile
     left = " Nothing has left this machine." if profile == "rehearsal" else " npr resume shows what has left."
     parts.append(f"Profile {profile}.{left} Tables: duckdb -readonly {home}/npr.duckdb")
-    return _text(*parts)
+    return as_text(*parts)
+
+
+def _person_link(counts: Mapping[str, int]) -> str:
+    from schemas.identity_rules import NPRID_REG  # noqa: PLC0415 - imports pydantic
+
+    return ", ".join(f"{counts.get(flag, 0)} {what}" for flag, what in NPRID_REG.items())
 
 
 def _requirements(rulings: Sequence[Record]) -> str:
@@ -110,25 +124,45 @@ def _short(path: str, settings: Settings) -> str:
     return path.removeprefix(root)
 
 
-def calendar(rows: Sequence[Record]) -> str:
-    """Periods and deadlines."""
+def calendar(rows: Sequence[Record], year: int | None) -> str:
+    """Deadlines, and below them the notes by number."""
+    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     lines = [
         (
+            row["deadline"],
             row["period"],
-            f"{row['from']} to {row['to']}",
+            row["to"],
+            row["kind"],
+            str(row["submission"]),
+            row["audience"],
             " ".join(row["modules"]),
-            row["version"] or "?",
-            "; ".join(f"{d['deadline']} ({d['submission']}, {d['audience']})" for d in row["deadlines"])
-            or "no published table",
+            f"[{notes.index(row['note']) + 1}]" if row["note"] else "",
         )
         for row in rows
     ]
-    return _text(
-        _table(
-            "Reporting periods",
-            ("period", "from and to", "messages", "model", "deadlines (submission, audience)"),
-            lines,
-        )
+    if not lines:
+        fix = f"npr calendar propose {year} drafts one"
+        return f"no table of deadlines was found for {year}, and there is no draft: {fix}"
+    head = ("deadline", "period", "to", "report", "no.", "audience", "messages", "note")
+    table = as_table("Deadlines", head, lines)
+    return as_text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))
+
+
+def due(rows: Sequence[Record], on: str) -> str:
+    """What is due on a day, one line each."""
+    if not rows:
+        return f"nothing is due on {on}"
+    width = max(len(row["unit"]) for row in rows)
+    head = f"{'state':<11}{'period':<9}no. {'unit':<{width}}  {'deadline':<11}{'send by':<11}{'days':>5}  next"
+    return "\n".join([head, *(_due_line(row, width) for row in rows)])
+
+
+def _due_line(row: Record, width: int) -> str:
+    state = row["colour"] if row["standing"] == "due" else row["standing"]
+    sure = "" if row["status"] == "published" else f" [{row['status']} deadline]"
+    days = f"{row['deadline']:<11}{row['send_by']:<11}{row['days_left']:>5}"
+    return (
+        f"{state:<11}{row['period']:<9}{row['submission']:<4}{row['unit']:<{width}}  {days}  {row['next_step']}{sure}"
     )
 
 
@@ -137,11 +171,11 @@ def trace(found: Sequence[Record]) -> str:
     parts: list[object] = []
     for way in found:
         steps = [(step["stage"], step["what"]) for step in way["steps"]]
-        parts.append(_table(f"{way['period']} {way['unit']}", ("stage", "what"), steps))
-    return _text(*parts)
+        parts.append(as_table(f"{way['period']} {way['unit']}", ("stage", "what"), steps))
+    return as_text(*parts)
 
 
 def doctor(found: Sequence[Record]) -> str:
     """What was examined."""
     lines = [(line["state"], line["check"], line["what"], line["fix"]) for line in found]
-    return _text(_table("npr doctor", ("state", "check", "what", "fix"), lines))
+    return as_text(as_table("npr doctor", ("state", "check", "what", "fix"), lines))

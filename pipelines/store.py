@@ -7,35 +7,43 @@ is certain about submissions (``pipelines.ledger``); the analysts' database (``p
     finding NPR_HOME/fragments/<module>/<period>/<unit>/                  rendered patients of activity modules
     NPR_HOME/identity/...                                         the same tree once more, 0700, for identity only
     NPR_HOME/runs/<period>/<unit>/<stage>.json                    records of stages
-    NPR_HOME/submissions/<period>/<unit>/0001/                    parts/ with the packed parts; submission.json, a copy
-                                                                  of what the ledger knows
+    NPR_HOME/submissions/<period>/<unit>/0001/                    packed parts in parts/, kept/, submission.json: a
+                                                                  copy of what the ledger knows
     NPR_HOME/ledger.sqlite                                        the ledger, unless npr.toml names another place
+    NPR_HOME/guard/                                               content labelled as test, one file each, for good
     NPR_HOME/outbox/<period>/<unit>/0001/                         what the folder channel handed over
     NPR_HOME/tmp, NPR_HOME/identity/tmp                           private rooms, swept by the next run
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import shutil
+import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from assets.checkpoints import checkpoint
-from pipelines import views
+from pipelines import pseudonym_key, views
 from schemas.errors import DataRefused, WrongUse
-from schemas.records import Key, Submission
+from schemas.guard import TestLabel
+from schemas.records import Key, Snapshot, Submission
 
 R = TypeVar("R", bound=BaseModel)
 IDENTITY = "identity"
 SUBMISSION = "submission.json"
+FOREIGN_SECONDS = 7 * 24 * 3600
+SNAPSHOT = "snapshot.json"
+GUARD = "guard"
 
 
 class DiskStore:
@@ -57,6 +65,15 @@ class DiskStore:
     def snapshot(self, unit: str, snapshot: str, *, identity: bool = False) -> Path:
         """Folder of one frozen extract."""
         return self._root(identity=identity) / "lake" / "snapshot" / unit / snapshot
+
+    def load_snapshot(self, unit: str, snapshot: str) -> Snapshot:
+        """The record inside the folder of a frozen extract; DataRefused when it is not there."""
+        path = self.snapshot(unit, snapshot) / SNAPSHOT
+        if not path.is_file():
+            raise DataRefused(
+                f"snapshot {snapshot} of {unit} is not there", where=str(path), fix="make the report again"
+            )
+        return Snapshot.model_validate_json(path.read_bytes())
 
     def fragments(self, module: str, key: Key, *, identity: bool = False) -> Path:
         """Folder of the rendered patients of one module."""
@@ -117,7 +134,7 @@ class DiskStore:
     def scratch(self, *, identity: bool = False) -> Iterator[Path]:
         """A private temporary folder, gone when the block ends. A killed run leaves it to the next ``sweep``."""
         self.prepare()
-        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
         room.mkdir(mode=0o700)
         try:
             yield room
@@ -125,14 +142,23 @@ class DiskStore:
             shutil.rmtree(room, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the rooms of processes that are gone."""
+        """Remove the rooms of processes that are gone; of other machines on a shared folder, those long left alone."""
         for tmp in (self.home / "tmp", self.home / IDENTITY / "tmp"):
             for room in tmp.iterdir() if tmp.is_dir() else ():
-                if not _alive(int(room.name.partition("-")[0])):
+                if _abandoned(room):
                     shutil.rmtree(room, ignore_errors=True)
 
     def _is_identity(self, path: Path) -> bool:
         return path.is_relative_to(self.home / IDENTITY)
+
+    def pseudonym_key(self) -> bytes:
+        """The secret behind pseudonyms of this home."""
+        self.prepare()
+        return pseudonym_key.pseudonym_key(self.home)
+
+    def kept(self, key: Key, number: int) -> Path:
+        """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
+        return self._submission(key, number) / "kept"
 
     def publish_views(self) -> None:
         """Make the analysts' database anew."""
@@ -155,6 +181,34 @@ class DiskStore:
             )
         return kind.model_validate_json(path.read_bytes())
 
+    # --- test content -------------------------------------------------------------------------------------------------
+
+    def test_labels(self) -> Sequence[TestLabel]:
+        """All content that was ever labelled test. DataRefused when the list is gone or one entry cannot be read."""
+        folder = self.home / GUARD
+        if not folder.is_dir():
+            self._begin_labels(folder)
+        try:
+            return [TestLabel.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+        except (OSError, ValidationError):
+            raise _list_gone(folder, "an entry of the list of test content cannot be read") from None
+
+    def label_test(self, unit: str, prints: Mapping[str, str]) -> None:
+        """Label content as test for good. prints: fingerprint -> what it is."""
+        known = {label.fingerprint for label in self.test_labels()}
+        today = dt.datetime.now(dt.UTC).date()
+        for fingerprint, what in prints.items():
+            if fingerprint not in known:
+                label = TestLabel(fingerprint=fingerprint, what=what, unit=unit, since=today)
+                with self.writing(self.home / GUARD / f"{fingerprint}.json") as path:
+                    path.write_text(label.model_dump_json(), encoding="utf-8")
+
+    def _begin_labels(self, folder: Path) -> None:
+        # A home that has made submissions has had the list: an empty one in its place would let test data pass.
+        if any((self.home / "submissions").glob("*/*/*")):
+            raise _list_gone(folder, "the list of test content is gone")
+        folder.mkdir(parents=True, exist_ok=True)
+
     # --- submissions --------------------------------------------------------------------------------------------------
 
     def copy_submission(self, submission: Submission) -> None:
@@ -174,6 +228,15 @@ class DiskStore:
             raise WrongUse(
                 f"another run holds {name}", where=str(folder), fix="wait for it to end, then run again"
             ) from None
+
+
+def _list_gone(folder: Path, what: str) -> DataRefused:
+    return DataRefused(
+        f"{what}; nothing can leave",
+        where=str(folder),
+        rule="TEST-08: content once labelled test is never sent",
+        fix="restore the folder from a backup; a home from before this list begins it with an empty folder",
+    )
 
 
 # What a disk or its owner may say no with; any other error of the system is a bug of ours.
@@ -203,6 +266,18 @@ def sync(path: Path) -> None:
     finally:
         os.close(handle)
     checkpoint("store.fsynced")
+
+
+def _abandoned(room: Path) -> bool:
+    """Whether nobody works in a room. What runs on another machine cannot be seen from here, so it gets time."""
+    pid, _, rest = room.name.partition("-")
+    _, _, host = rest.partition("-")
+    if host in ("", socket.gethostname()):
+        return not _alive(int(pid))
+    try:
+        return time.time() - room.stat().st_mtime > FOREIGN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _alive(pid: int) -> bool:

@@ -13,6 +13,7 @@ import polars as pl
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.errors import DataRefused
+from schemas.period import Period
 from schemas.records import Key, Manifest, Snapshot
 
 Step = dict[str, str]
@@ -50,12 +51,28 @@ def _way(store: DiskStore, key: Key, episode: str) -> list[Step]:
         return [*steps, _quarantine(store, key, found)]
     patient, row = int(staged["_patient"][0]), int(staged["_row"][0])
     steps.append(_step("staging", f"row {row}, patient number {patient} of the extract"))
+    if Period.parse(key.period).kind == "kpp":
+        return [*steps, *_costs(store, key, episode, patient)]
     decision = _rows(store.table("scope", "episodes", key), pl.col("_row") == row)
     reason = decision["reason"][0] if not decision.is_empty() else "not decided"
     if reason is not None:
         return [*steps, _step("scope", f"out of scope: {reason}")]
     steps.append(_step("scope", f"reported in {key.period}"))
-    return [*steps, *_message(store, key, episode), *_shipment(store, key, patient)]
+    return [*steps, *_message(store, key, episode, "ord_Episode"), *_shipment(store, key, patient, "ord")]
+
+
+def _costs(store: DiskStore, key: Key, episode: str, patient: int) -> list[Step]:
+    """The way of the costs of the episode: the cost report tells nothing else of it."""
+    costs = _rows(store.table("staging", "costs", key), pl.col("episodeID") == episode)
+    if costs.is_empty():
+        return [_step("scope", "no costs of this episode were delivered")]
+    rows = costs["_row"].to_list()
+    decided = _rows(store.table("scope", "costs", key), pl.col("_row").is_in(rows))
+    reasons = decided["reason"].unique().to_list() if not decided.is_empty() else ["not decided"]
+    if None not in reasons:
+        return [_step("scope", f"costs out of scope: {', '.join(sorted(reasons))}")]
+    told = _step("scope", f"{len(rows)} cost rows reported in {key.period}")
+    return [told, *_message(store, key, episode, "kpp_EpisodeKPP"), *_shipment(store, key, patient, "kpp")]
 
 
 def _raw_row(path: Path, episode: str) -> str:
@@ -77,23 +94,25 @@ def _quarantine(store: DiskStore, key: Key, rows: list[int]) -> Step:
     return _step("quarantine", faults or "the run stopped before staging was written")
 
 
-def _message(store: DiskStore, key: Key, episode: str) -> list[Step]:
-    found = _rows(store.table("message", "ord_Episode", key), pl.col("episodeID") == episode)
+def _message(store: DiskStore, key: Key, episode: str, name: str) -> list[Step]:
+    found = _rows(store.table("message", name, key), pl.col("episodeID") == episode)
     if found.is_empty():
         return [_step("message", "not made yet")]
     number = int(found["_id"][0])
-    return [_step("message", f"ord_Episode _id {number}, under Objektholder _id {int(found['_parent'][0])}")]
+    return [_step("message", f"{name} _id {number}, under Objektholder _id {int(found['_parent'][0])}")]
 
 
-def _shipment(store: DiskStore, key: Key, patient: int) -> list[Step]:
+def _shipment(store: DiskStore, key: Key, patient: int, module: str) -> list[Step]:
     record = store.home / "runs" / key.period / key.unit / "manifest.json"
     if not record.is_file():
         return [_step("shipment", "not made yet")]
     manifest = Manifest.model_validate_json(record.read_bytes())
-    holders = pl.read_parquet(store.table("message", "ord_Objektholder", key), columns=["_patient"])["_patient"].sort()
+    holders = pl.read_parquet(store.table("message", f"{module}_Objektholder", key), columns=["_patient"])[
+        "_patient"
+    ].sort()
     place = int(holders.search_sorted(patient))
     passed = 0
-    for part in (p for p in manifest.shipments if p.module == "ord"):
+    for part in (p for p in manifest.shipments if p.module == module):
         passed += part.patients
         if place < passed:
             what = (

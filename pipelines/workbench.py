@@ -7,26 +7,36 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 from cryptography import x509
 
-from assets.ports import Options, Run
+from assets.ports import Codes, Options, Reading, Run
+from pipelines.address_register import AddressRegister
 from pipelines.channels import channel_of
+from pipelines.codes_home import CodesHome
+from pipelines.keys import certificates_in, key_pair, own_signer, trust_of
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
-from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.rehearsal import make_rehearsal_receiver, make_rehearsal_sender
 from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
+from schemas.config import Certificates, KeyFile, Unit
 from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period
 from schemas.receivers import Receiver, receiver
 from schemas.records import Key
-from schemas.reporting import modules_for
+from schemas.reporting import modules_allowed
+from transforms.certificates import Holder, Purpose, newest
+from transforms.cms import KeyPair
+from transforms.ebms import Signer, signer
 
 PIPELINE = f"npr-pipeline {version('npr-pipeline')}"
+RECEIVER, SENDER = "receiver", "sender"
+MAKERS = {RECEIVER: make_rehearsal_receiver, SENDER: make_rehearsal_sender}
 SOURCES = Path(__file__).parent.parent / "sql" / "sources"
 
 
@@ -38,7 +48,12 @@ def asked_of(period: Period, due: tuple[str, ...], asked: tuple[str, ...]) -> tu
             f"{period.key} has no message {', '.join(unknown)[:40]}",
             where="--module",
             rule="messages of a period: docs/calendar.md",
-            fix=f"use one or more of: {', '.join(there)}",
+            fix="; ".join(
+                [
+                    f"use one or more of: {', '.join(there)}",
+                    *(f"{module} is a report of its own: {key}" for module, key in period.elsewhere.items()),
+                ]
+            ),
         )
     if set(asked) == {"ide"}:
         raise WrongUse(
@@ -86,17 +101,24 @@ class DiskWorkbench:
             ledger=self.ledger,
             sources=SOURCES,
             now=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0),
-            receiver=self._receiver,
+            receiver=lambda: self._receiver(unit),
             channel=lambda name="": channel_of(self.settings.config, unit_key, self.store, name),
             pipeline=PIPELINE,
             owner=owner(),
             progress=self.progress,
             registry=self.registry,
+            database=lambda: self._database(unit),
+            codes=self._codes,
+            signer=lambda: self._signer(unit),
         )
+
+    def _codes(self) -> Codes:
+        home = CodesHome(self.settings.home)
+        return Codes(home.tables(), home.digest())
 
     def _modules(self, period: Period, unit_key: str) -> tuple[str, ...]:
         unit = self.settings.config.units[unit_key]
-        due = modules_for(period, unit.kind, unit.isf)
+        due = modules_allowed(period, unit.kind, unit.isf)
         if not due:
             isf = "with ISF" if unit.isf else "no ISF"
             raise DataRefused(
@@ -109,31 +131,58 @@ class DiskWorkbench:
         due = tuple(carrier if module == "tsb" else module for module in due)
         return asked_of(period, due, self.options.modules) if self.options.modules else due
 
-    def _receiver(self) -> tuple[Receiver, x509.Certificate]:
-        profile = self.settings.config.profile
-        chosen = receiver(profile, dt.datetime.now(dt.UTC).date())
-        if profile == "rehearsal":
-            return chosen, self._rehearsal_certificate()
-        path = self.settings.config.shipping.receiver_certificate
-        if path is None or not path.is_file():
-            raise WrongUse(
-                f"profile {profile} has no certificate of the receiver",
-                where="npr.toml, shipping.receiver_certificate",
-                fix="give the certificate of NPR from the Address Register, as PEM",
-            )
-        try:
-            return chosen, x509.load_pem_x509_certificate(path.read_bytes())
-        except ValueError:
-            raise WrongUse(f"{path}: no PEM certificate", where="npr.toml, shipping.receiver_certificate") from None
+    def _database(self, unit: Unit) -> AbstractContextManager[Reading]:
+        from pipelines.database import reading  # noqa: PLC0415 - few runs need SQLAlchemy
 
-    def _rehearsal_certificate(self) -> x509.Certificate:
-        """The receiver made for rehearsals: anyone with NPR_HOME can open what was encrypted to it."""
+        name = unit.database or ""
+        return reading(name, self.settings.config.databases[name])
+
+    def _receiver(self, unit: Unit) -> tuple[Receiver, x509.Certificate]:
+        config, now = self.settings.config, dt.datetime.now(dt.UTC)
+        chosen = receiver(config.profile, now.date())
+        if agreed := config.shipping.form:
+            fields = agreed.model_dump(exclude={"reference"}, exclude_none=True)
+            chosen = chosen.model_copy(update={"form": chosen.form.agreed(fields, agreed.reference)})
+        if not chosen.real:
+            return chosen, self._rehearsal(RECEIVER).certificate
+        given = config.certificates_of(unit)
+        mail = given.receiver_mail or chosen.mail
+        holder = Holder(chosen.unit_her_id, frozenset(given.receiver_organisations))
+        found = self._of_receiver(given, chosen.unit_her_id)
+        certificate = newest(found, Purpose.ENCRYPTION, now, holder, trust_of(given))
+        return chosen.model_copy(update={"mail": mail}), certificate
+
+    def _of_receiver(self, given: Certificates, her_id: str) -> list[x509.Certificate]:
+        """NPR's certificates, from files or from the Address Register."""
+        paths = [*given.receiver, *filter(None, [self.settings.config.shipping.receiver_certificate])]
+        if paths:
+            return [one for path in paths for one in certificates_in(path)]
+        if given.address_register:
+            register = AddressRegister(given.address_register, self.store)
+            return [register.certificate(her_id, Purpose.ENCRYPTION)]
+        raise WrongUse(
+            f"profile {self.settings.config.profile} has no certificate of the receiver (HER-id {her_id})",
+            where="npr.toml, certificates.receiver",
+            fix="give the certificate of NPR from the Address Register, as PEM, or certificates.address_register",
+        )
+
+    def _signer(self, unit: Unit) -> Signer | None:
+        """Who signs for the unit; None outside a rehearsal where no key is given: then the message handler signs."""
+        if self.settings.config.profile == "rehearsal":
+            pair = self._rehearsal(SENDER)
+            return signer(pair.key, pair.certificate)
+        return own_signer(unit, self.settings.config.certificates_of(unit), dt.datetime.now(dt.UTC))
+
+    def _rehearsal(self, party: str) -> KeyPair:
+        """A party made for rehearsals: anyone with NPR_HOME can open what was encrypted to it, or sign as it."""
         folder = self.store.home / "rehearsal"
+        key, certificate = folder / f"{party}-key.pem", folder / f"{party}.pem"
         with self.store.locked("rehearsal"):
-            if not (folder / "receiver.pem").exists():
-                key, certificate = make_rehearsal_receiver(dt.datetime.now(dt.UTC))
-                with self.store.writing_folder(folder) as room:
-                    (room / "receiver-key.pem").touch(mode=0o600)
-                    (room / "receiver-key.pem").write_bytes(key)
-                    (room / "receiver.pem").write_bytes(certificate)
-        return x509.load_pem_x509_certificate((folder / "receiver.pem").read_bytes())
+            if not certificate.exists():
+                folder.mkdir(exist_ok=True)
+                made = MAKERS[party](dt.datetime.now(dt.UTC))
+                for path, content in zip((key, certificate), made, strict=True):
+                    with self.store.writing(path) as room:  # the certificate last: it says that the key is there
+                        room.touch(mode=0o600)
+                        room.write_bytes(content)
+        return key_pair(KeyFile(file=key, certificate=certificate))

@@ -13,15 +13,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.extract_file import Accepted
+from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
 
 Profile = Literal["rehearsal", "validation", "production"]
-Executor = Literal["in_process", "multiprocess"]
+Executor = Literal["in_process", "multiprocess", "celery"]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
 Phone = Annotated[str, StringConstraints(pattern=r"^(\+47|0047|)( *[0-9] *){8}$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+OrganisationNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")]
+# Plain http for a stand-in on this machine alone.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)(:|/|$))\S*$")]
 FEED_DIGITS = 10  # organisation number and the digit of a feed of its own
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -50,10 +54,68 @@ class Epj(_Part):
 
 
 class HerAddress(_Part):
-    """One organisation level of the head message."""
+    """One organisation level of the head message. mail: its EDI address, where mails are sent from."""
 
     name: Short
     her_id: HerId
+    mail: Email | None = None
+
+
+class KeyFile(_Part):
+    """One key pair of our own. file: PKCS#12, or PEM. certificate: PEM, where the file does not hold it.
+
+    The password stands in an environment variable or in a file of its own, never in npr.toml. command: a program that
+    signs with a key we never see (a smart card or HSM by PKCS#11); in place of file.
+    """
+
+    file: Path | None = None
+    certificate: Path | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+    command: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> KeyFile:
+        if (self.file is None) != bool(self.command):
+            raise ValueError("give either file or command")
+        if self.command and self.certificate is None:
+            raise ValueError("command needs certificate, the PEM that belongs to the key")
+        if self.password_env and self.password_file:
+            raise ValueError("give either password_env or password_file")
+        return self
+
+
+class Certificates(_Part):
+    """Keys and certificates. Old and new ones may stand side by side: the newest valid one sends, all of them read.
+
+    receiver: NPR's encryption certificate, PEM. organisations: whose numbers the certificates may carry; empty: own by
+    foretakID and institusjonID, the receiver's unchecked. trust: CAs trusted as such; chain: CAs between; crl, ocsp:
+    lists and answers as fetched (PEM or DER).
+    """
+
+    signing: tuple[KeyFile, ...] = ()
+    reading: tuple[KeyFile, ...] = ()
+    own_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver: tuple[Path, ...] = ()
+    receiver_organisations: tuple[OrganisationNumber, ...] = ()
+    receiver_mail: Email | None = None
+    trust: tuple[Path, ...] = ()
+    chain: tuple[Path, ...] = ()
+    crl: tuple[Path, ...] = ()
+    ocsp: tuple[Path, ...] = ()
+    address_register: HttpsUrl | None = None
+
+
+class Known(_Part):
+    """Something that the guard would stop, and that somebody vouches for.
+
+    what: name of an attribute whose keys have eleven digits and are no identity numbers (episodeID), or the name of a
+    unit that says test and treats patients.
+    """
+
+    what: Short
+    why: Short
+    by: Short
 
 
 class Unit(_Part):
@@ -67,12 +129,17 @@ class Unit(_Part):
     foretakID: Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")] | None = None
     kind: UnitKind
     isf: bool = Field(description="has an ISF agreement")
+    reports_since: dt.date | None = Field(default=None, description="earlier deadlines are not asked about here")
     organisation: HerAddress
     sender: HerAddress = Field(description="the unit that sends, below the organisation")
     contacts: tuple[ContactPerson, ...]
     epj: Epj
     extract: Path | None = None
+    source: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")] | None = None
+    database: UnitKey | None = Field(default=None, description="name of a [databases.NAME], for a source of that kind")
     accepted: tuple[Accepted, ...] = ()
+    known: tuple[Known, ...] = ()
+    certificates: Certificates | None = Field(default=None, description="of this unit, in place of [certificates]")
 
     @field_validator("contacts")
     @classmethod
@@ -99,12 +166,51 @@ class Unit(_Part):
         return self
 
 
+class Database(_Part):
+    """A database that extracts are pulled from. User and password never stand here (docs/sources.md).
+
+    environment: what the database holds, by its owner's word; nothing is guessed from its name. secrets: TOML file with
+    url, user or password, mode 0600. batch: rows held in memory at a time.
+    """
+
+    environment: Literal["production", "test"]
+    url: str | None = None
+    secrets: Path | None = None
+    batch: int = Field(default=20_000, ge=1, le=1_000_000)
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        if value and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("user and password do not belong into npr.toml; give them by environment or secrets file")
+        return value
+
+
 class SplitAgreement(_Part):
     """NPR's word that several parts of one report add up; without it a split in production stops."""
 
     who: Short
     when: dt.date
     reference: Short
+
+
+class AgreedForm(_Part):
+    """What NPR has confirmed of the form of its messages, field by field (schemas/receivers/npr.toml); who says so."""
+
+    reference: Short
+    document: DocumentForm | None = None
+    case_no: Short | None = None
+    content: ContentForm | None = None
+    gzip: bool | None = None
+    ref_type: Code | None = None
+    mime_type: Short | None = None
+    ack: Code | None = None
+    service: Short | None = None
+    action: Short | None = None
+    from_role: Short | None = None
+    to_role: Short | None = None
+    cpa_id: Short | None = None
+    description: bool | None = None
 
 
 class Shipping(_Part):
@@ -115,12 +221,40 @@ class Shipping(_Part):
     split: bool = True
     split_agreement: SplitAgreement | None = None
     receiver_certificate: Path | None = None
+    form: AgreedForm | None = None
+
+
+class Workers(_Part):
+    """Celery workers. redeliver_after: seconds after which a stage that a lost worker had is given to another one.
+
+    Must be longer than the longest stage: a stage still at work would be begun once more beside itself.
+    """
+
+    redeliver_after: int = Field(default=3600, ge=1)
 
 
 class TsbModule(_Part):
     """Overrides which module carries NPR-melding-TSB (tsb or sbs); empty = as versions.toml says."""
 
     module: Literal["sbs", "tsb"] | None = None
+
+
+class GuardLimits(_Part):
+    """When figures of a report are so unlike earlier ones that a named person must confirm them (docs/findings.md).
+
+    fall_percent: records fewer than in the last report of the year. share_*: factor on the odds of a share. month_*:
+    factor on the episodes of a month. minimum: records below which a figure says nothing. noise: standard errors that
+    chance may explain. site_minimum: inpatient stays from which UNIT-11 speaks.
+    """
+
+    fall_percent: float = Field(default=5, gt=0, le=100)
+    share_unusual: float = Field(default=2, gt=1)
+    share_stop: float = Field(default=4, gt=1)
+    month_unusual: float = Field(default=1.5, gt=1)
+    month_stop: float = Field(default=2, gt=1)
+    minimum: int = Field(default=20, ge=1)
+    noise: float = Field(default=4, ge=0)
+    site_minimum: int = Field(default=5, ge=1)
 
 
 class LedgerSettings(_Part):
@@ -159,7 +293,24 @@ class Config(_Part):
     profile: Profile = "rehearsal"
     executor: Executor = "in_process"
     units: dict[UnitKey, Unit] = Field(min_length=1)
+    databases: dict[UnitKey, Database] = Field(default_factory=dict)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    workers: Workers = Workers()
+    dagster_yaml: Path | None = None
+    retention_days: int = Field(default=730, ge=1)
+    guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
+    certificates: Certificates = Certificates()
+
+    @model_validator(mode="after")
+    def _known_databases(self) -> Config:
+        for key, unit in self.units.items():
+            if unit.database is not None and unit.database not in self.databases:
+                raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
+        return self
+
+    def certificates_of(self, unit: Unit) -> Certificates:
+        """Keys and certificates of a unit: its own section, or the common one."""
+        return unit.certificates or self.certificates

@@ -10,6 +10,7 @@ import calendar
 import re
 import tomllib
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -22,9 +23,11 @@ from pydantic import BaseModel, ConfigDict
 from schemas.errors import WrongUse
 
 KINDS_FILE = Path(__file__).parent / "calendar" / "kinds.toml"
-KindName = Literal["month", "tertial", "annual"]
+# In the order of periods that end on the same day.
+KindName = Literal["month", "tertial", "annual", "kpp"]
+KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
 # Loose reading of what someone may have meant; only used to name the nearest key.
-_MEANT = re.compile(r"([0-9]{2}|[0-9]{4})[-_/ ]?([MTA])([0-9]{0,4})")
+_MEANT = re.compile(r"([0-9]{2}|[0-9]{4})[-_/ ]?([MTAK])([0-9]{0,4})")
 
 
 class Years(BaseModel):
@@ -38,13 +41,17 @@ class Years(BaseModel):
 
 
 class Kind(BaseModel):
-    """One kind of report: its letter, its modules, those sent only when asked for, number -> month in which it ends."""
+    """One kind of report: its letter, its modules, those sent only when asked for, number -> month in which it ends.
+
+    elsewhere: message -> suffix of the report of its own that carries it. instead: number -> suffix reported instead.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     letter: str
     modules: tuple[str, ...]
     on_request: tuple[str, ...] = ()
+    elsewhere: dict[str, str] = {}
     ends: dict[int, int]
     instead: dict[int, str] = {}
 
@@ -62,19 +69,25 @@ class Kinds(BaseModel):
     month: Kind
     tertial: Kind
     annual: Kind
+    kpp: Kind
 
     def kind(self, name: KindName) -> Kind:
         """The kind of that name."""
-        kinds: dict[KindName, Kind] = {"month": self.month, "tertial": self.tertial, "annual": self.annual}
+        kinds: dict[KindName, Kind] = {
+            "month": self.month,
+            "tertial": self.tertial,
+            "annual": self.annual,
+            "kpp": self.kpp,
+        }
         return kinds[name]
 
 
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A cumulative reporting period, such as 2020-T1. Ordered by its end.
+    """A cumulative reporting period, such as 2020-T1. Ordered by its end, then by kind: the year ends A and K.
 
-    year: year of the data. kind: month, tertial or annual. number: month 1-11 (not 4, 8), tertial 1-2, annual 1.
+    year: year of the data. kind: month, tertial, annual or kpp. number: month 1-11 (not 4, 8), tertial 1-2, else 1.
     Raises WrongUse for a combination that is not reported.
     """
 
@@ -96,8 +109,8 @@ class Period:
         return cls(*parts)
 
     def __lt__(self, other: object) -> bool:
-        """Order by the end of the period, which no two periods share."""
-        return self.end < other.end if isinstance(other, Period) else NotImplemented
+        """Order by the end of the period; the annual report and the cost report of a year end on the same day."""
+        return self._place < other._place if isinstance(other, Period) else NotImplemented
 
     def __str__(self) -> str:
         """The key."""
@@ -105,7 +118,7 @@ class Period:
 
     @property
     def key(self) -> str:
-        """The key, such as 2020-M01, 2020-T1 or 2020-A."""
+        """The key, such as 2020-M01, 2020-T1, 2020-A or 2020-K."""
         return f"{self.year}-{kinds().kind(self.kind).suffix(self.number)}"
 
     @property
@@ -126,8 +139,35 @@ class Period:
 
     @property
     def on_request(self) -> tuple[str, ...]:
-        """Modules of this kind of period with a calendar of their own; they are made only when asked for by name."""
+        """Modules that the report may have besides; they are made only when asked for by name."""
         return kinds().kind(self.kind).on_request
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Message about the same months -> key of the report of its own that carries it."""
+        return {module: f"{self.year}-{suffix}" for module, suffix in kinds().kind(self.kind).elsewhere.items()}
+
+    def carrying(self, modules: Collection[str]) -> Period:
+        """The period whose report carries these messages: this one, or the one that one of them has to itself.
+
+        Raises WrongUse when they belong to two reports.
+        """
+        keys = [key for module, key in self.elsewhere.items() if module in modules]
+        if not keys:
+            return self
+        other = Period.parse(keys[0])
+        if apart := sorted(set(modules) - {*other.modules, *other.on_request}):
+            raise WrongUse(
+                f"{', '.join(apart)[:40]} and {', '.join(other.modules)} are not one report",
+                where="--module",
+                rule="messages of a period: docs/calendar.md",
+                fix=f"run {self.key} for the one and {other.key} for the other",
+            )
+        return other
+
+    @property
+    def _place(self) -> tuple[date, int]:
+        return self.end, KIND_NAMES.index(self.kind)
 
 
 def period_keys() -> tuple[str, ...]:
@@ -144,18 +184,22 @@ def kinds() -> Kinds:
 @cache
 def _keys() -> dict[str, tuple[int, KindName, int]]:
     book = kinds()
-    names: tuple[KindName, ...] = get_args(KindName)
-    in_year = sorted((month, name, number) for name in names for number, month in book.kind(name).ends.items())
+    ends = [
+        (month, place, number)
+        for place, name in enumerate(KIND_NAMES)
+        for number, month in book.kind(name).ends.items()
+    ]
     return {
         f"{year}-{book.kind(name).suffix(number)}": (year, name, number)
         for year in range(book.years.first, book.years.last + 1)
-        for _, name, number in in_year
+        for _, place, number in sorted(ends)
+        for name in (KIND_NAMES[place],)
     }
 
 
 def _refusal(text: str, nearest: str) -> WrongUse:
     years = kinds().years
-    form = f"write it as 2020-M03, 2020-T1 or 2020-A, with a year from {years.first} to {years.last}"
+    form = f"write it as 2020-M03, 2020-T1, 2020-A or 2020-K, with a year from {years.first} to {years.last}"
     shown = text if len(text) <= 20 else text[:20] + "..."  # noqa: PLR2004 - a key has 8 characters
     return WrongUse(f"{shown!r} is not a reporting period", where="period", fix=f"{form}; nearest: {nearest}")
 
@@ -166,7 +210,7 @@ def _nearest(text: str) -> str:
     if not (meant := _MEANT.fullmatch(plain)):
         return get_close_matches(plain, period_keys(), n=1, cutoff=0)[0]
     year = int(meant[1]) + (2000 if len(meant[1]) == 2 else 0)  # noqa: PLR2004 - two digits of a year
-    names: dict[str, KindName] = {kinds().kind(name).letter: name for name in get_args(KindName)}
+    names: dict[str, KindName] = {kinds().kind(name).letter: name for name in KIND_NAMES}
     return _near(year, names[meant[2]], int(meant[3] or 1))
 
 
@@ -175,4 +219,4 @@ def _near(year: int, name: KindName, number: int) -> str:
     kind, years = kinds().kind(name), kinds().years
     number = max(1, min(number, max(kind.ends | dict.fromkeys(kind.instead))))
     year = max(years.first, min(year, years.last))
-    return f"{year}-{kind.instead.get(number) or kind.suffix(number if name != 'annual' else 1)}"
+    return f"{year}-{kind.instead.get(number) or kind.suffix(number)}"

@@ -7,10 +7,11 @@ belong here: the message type of a module (``MsgInfo/Type``), certificates, and 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +19,8 @@ from schemas.errors import WrongUse
 
 Profile = Literal["rehearsal", "validation", "production"]
 Certainty = Literal["A", "B", "C"]
+Environment = Literal["production", "test", "nowhere"]
+T = TypeVar("T")
 HerId = Field(pattern=r"^[0-9]+$")
 
 
@@ -40,22 +43,66 @@ class Routing(BaseModel):
     cpa_id: str
 
 
-class Form(_Fact):
-    """How a message to NPR is dressed. The routing words hold ``{type}``, ``{from}`` and ``{to}``."""
+class _Told(_Fact, Generic[T]):
+    """One field of a form, with who says so."""
 
-    document: Literal["Document", "PatientReport"]
-    content: Literal["inline"]
-    gzip: bool
-    service: str
-    action: str
-    from_role: str
-    to_role: str
-    cpa_id: str
+    value: T
+
+
+class Code(BaseModel):
+    """A coded value of the head message; an empty code leaves the element out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: str
+    dn: str
+
+
+DocumentForm = Literal["Document", "PatientReport"]
+ContentForm = Literal["inline", "base64"]
+
+
+class Form(BaseModel):
+    """How a message to NPR is dressed. The routing words hold ``{type}``, ``{from}`` and ``{to}``.
+
+    gzip: of the whole head message, before encryption. case_no: for PatientReport, where the schema asks for one.
+    MsgInfo/Type stands with each message in ``schemas/npr/versions.toml``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    document: _Told[DocumentForm]
+    case_no: _Told[str]
+    content: _Told[ContentForm]
+    gzip: _Told[bool]
+    ref_type: _Told[Code]
+    mime_type: _Told[str]
+    ack: _Told[Code]
+    service: _Told[str]
+    action: _Told[str]
+    from_role: _Told[str]
+    to_role: _Told[str]
+    cpa_id: _Told[str]
+    description: _Told[bool]
+
+    @property
+    def certainty(self) -> Certainty:
+        """Of the least certain field."""
+        return max((getattr(self, name).certainty for name in Form.model_fields), key="ABC".index)
+
+    def values(self) -> dict[str, Any]:
+        """What the fields say, without who says so: two forms with equal values make equal messages."""
+        return {name: told["value"] for name, told in self.model_dump(mode="json").items()}
 
     def routing(self, message_type: str, from_her: str, to_her: str) -> Routing:
         """The routing words for a message type of code list 8279 between two HER-ids."""
         words = {"type": message_type, "from": from_her, "to": to_her}
-        return Routing(**{name: getattr(self, name).format_map(words) for name in Routing.model_fields})
+        return Routing(**{name: getattr(self, name).value.format_map(words) for name in Routing.model_fields})
+
+    def agreed(self, fields: Mapping[str, Any], source: str) -> Form:
+        """The same with fields that NPR has confirmed to the hospital (certainty A, by that source)."""
+        told = {name: {"value": value, "certainty": "A", "source": source} for name, value in fields.items()}
+        return Form.model_validate(self.model_dump() | told)
 
 
 class SizeLimit(_Fact):
@@ -77,6 +124,18 @@ class Receiver(_Fact):
     mail: str = ""  # empty: only the Address Register knows
     form: Form
 
+    @property
+    def real(self) -> bool:
+        """Whether somebody receives what is sent there."""
+        return self.profile != "rehearsal"
+
+
+class Domain(_Fact):
+    """A domain of the network's mail, and which side of the wall it is on."""
+
+    suffix: str
+    environment: Environment
+
 
 class _Dated(SizeLimit):
     valid_from: date = date.min
@@ -87,14 +146,16 @@ class _Book(BaseModel):
 
     receivers: tuple[Receiver, ...]
     limits: tuple[_Dated, ...]
+    domains: tuple[Domain, ...]
     ceiling: SizeLimit
 
 
 @cache
 def _book() -> _Book:
     raw = tomllib.loads((files("schemas") / "receivers" / "npr.toml").read_text(encoding="utf-8"))
-    receivers = [entry | {"form": raw["form"]} for entry in raw["receiver"]]
-    return _Book.model_validate({"receivers": receivers, "limits": raw["limit"], "ceiling": raw["ceiling"]})
+    receivers = [entry | {"form": raw["form"] | entry.get("form", {})} for entry in raw["receiver"]]
+    tables = {"receivers": receivers, "limits": raw["limit"], "domains": raw["domain"], "ceiling": raw["ceiling"]}
+    return _Book.model_validate(tables)
 
 
 def receiver(profile: str, on: date) -> Receiver:
@@ -116,3 +177,14 @@ def default_limit(year: int) -> SizeLimit:
 def nhn_ceiling() -> SizeLimit:
     """What the network carries at most, whatever a setting or NPR allows."""
     return _book().ceiling
+
+
+def receivers() -> tuple[Receiver, ...]:
+    """All receivers of all profiles and times."""
+    return _book().receivers
+
+
+def domain_of(mail: str) -> Domain | None:
+    """The domain an address belongs to; None for one the network does not name."""
+    host = mail.rpartition("@")[2].lower()
+    return next((d for d in _book().domains if host == d.suffix or host.endswith(f".{d.suffix}")), None)

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.guard import Inspected
+
 MANIFEST_VERSION = 1
 
 
@@ -127,11 +129,23 @@ class MessageSet(StageRecord):
 
 
 class Findings(StageRecord):
-    """Findings counted by rule and by consequence on NPR's scale."""
+    """Findings counted by rule and by consequence on NPR's scale; what falls with a dropped record is left out there.
+
+    under: rule that drops a record or unit -> findings below it. dropping: module -> findings that drop a record or the
+    message. unchecked: rule -> rows not checked against a list, which is no pass. silent: rule -> why it does not speak
+    in this version or year. codes: digest of the loaded code lists.
+    nprid_reg: NPR's flag of a person link -> patients.
+    """
 
     snapshot: str
     by_rule: dict[str, int]
     by_consequence: dict[str, int]
+    under: dict[str, int] = Field(default_factory=dict)
+    dropping: dict[str, int] = Field(default_factory=dict)
+    unchecked: dict[str, int] = Field(default_factory=dict)
+    silent: dict[str, str] = Field(default_factory=dict)
+    codes: str = ""
+    nprid_reg: dict[str, int] = Field(default_factory=dict)
 
 
 class Batch(_Record):
@@ -241,13 +255,18 @@ class Manifest(_Record):
     tables: dict[str, Account]
     schemas: tuple[SchemaUse, ...]
     codes_sha256: str
+    code_lists_sha256: str = ""
     findings: dict[str, int] = Field(default_factory=dict)
+    unchecked: dict[str, int] = Field(default_factory=dict)
+    nprid_reg: dict[str, int] = Field(default_factory=dict)
     messages: tuple[MessageOut, ...]
     shipments: tuple[ShipmentOut, ...]
     limit_certainty: str
     split: dict[str, str] = Field(default_factory=dict)
     rulings: tuple[RulingOut, ...] = ()
+    guard: tuple[Inspected, ...] = ()  # what was read in the bytes of each part
     content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
+    dropped: dict[str, int] = Field(default_factory=dict)  # rule -> records that NPR would leave out
 
     def sealed(self) -> str:
         """Digest of the very parts, what they say and what was found: what an approval names."""
@@ -286,5 +305,7 @@ def summary(manifest: Manifest, path: str, outbox: Mapping[str, str]) -> dict[st
         "messages": [message.model_dump() for message in manifest.messages],
         "shipments": shipments,
         "findings": manifest.findings,
+        "unchecked": manifest.unchecked,
+        "nprid_reg": manifest.nprid_reg,
         "manifest": path,
     }

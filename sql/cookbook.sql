@@ -78,7 +78,7 @@ ended AS (
     AND NOT EXISTS (
       FROM staging.postponements AS p
       WHERE p.period = r.period AND p.unit = r.unit AND p.henvisningsperiodeID = r.henvisningsperiodeID
-        AND utsettKode NOT IN ('1', '4', '6')
+        AND utsettKode IN ('3', '4', '5', '21', '22')
     )
 )
 SELECT period, unit, count(*) AS referrals, round(avg(days), 1) AS mean_days, median(days) AS median_days,
@@ -138,6 +138,52 @@ SELECT period, unit, module, consequence, rule, class, count(*) AS rows, count(D
 FROM finding.findings
 GROUP BY ALL
 ORDER BY period, unit, module, rows DESC, rule;
+
+-- What NPR would keep, by class, and what is lost to which rule.
+SELECT period, unit, module, class, rows, kept, dropped, blanked AS rows_with_a_blanked_value
+FROM finding.verdict
+WHERE dropped + blanked > 0
+ORDER BY ALL;
+
+-- Records lost, by department and rule.
+SELECT period, unit, enhet AS department, rule, class, rows
+FROM finding.lost
+WHERE class IN ('Episode', 'Henvisningsperiode', 'Behandlingsstart', 'EpisodeKPP', 'PasientIdent')
+ORDER BY period, unit, rows DESC, department, rule, class;
+
+-- The work list: what is open, by department and rule, and how much of it is new since the run before.
+SELECT period, unit, enhet AS department, rule, consequence,
+       count(*) FILTER (status = 'new') AS new, count(*) FILTER (status = 'persisting') AS persisting, sum(below) AS below
+FROM finding.work_list
+WHERE status IN ('new', 'persisting')
+GROUP BY ALL
+ORDER BY period, unit, new + persisting DESC, department, rule;
+
+-- Findings with the submissions in which they were there first and last.
+SELECT w.period, w.unit, w.rule, w.status, w.record, w."table", w._row, min(first.submission) AS first_submission,
+       max(last.submission) AS last_submission
+FROM finding.work_list AS w
+LEFT JOIN ops.manifests AS first ON (first.period, first.unit, first.snapshot) = (w.first_period, w.unit, w.first_snapshot)
+LEFT JOIN ops.manifests AS last ON (last.period, last.unit, last.snapshot) = (w.last_period, w.unit, w.last_snapshot)
+GROUP BY ALL
+ORDER BY ALL;
+
+-- How many findings each run resolved, by the period in which they were seen last.
+SELECT period, unit, rule, count(*) AS resolved, max(last_seen) AS last_seen
+FROM finding.ledger WHERE status = 'resolved'
+GROUP BY ALL ORDER BY ALL;
+
+-- Guards that speak: figures unlike those of earlier submissions, and what has no baseline.
+SELECT period, unit, guard, status, value, now, before, text FROM finding.guards WHERE status <> 'ok' ORDER BY ALL;
+
+-- Episodes late, changed and vanished since the previous report of the year, by department.
+SELECT period, unit, against, kind, enhet AS department, count(*) AS episodes
+FROM finding.overlap GROUP BY ALL ORDER BY ALL;
+
+-- The waiting list as it would be published, by sector (certainty C).
+SELECT period, unit, sektor, new, started, ordinary, round(mean_days, 1) AS mean_days, median_days, p90_days, waiting,
+       breaches_started, breaches_waiting, excluded, certainty
+FROM finding.waiting_list ORDER BY ALL;
 
 -- Shipment sizes: the newest submission of each period and unit, with the share of the limit that is used.
 SELECT period, unit, submission, module, part, parts, patients, packed_bytes, limit_bytes,

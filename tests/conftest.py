@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from servers import Postgres, Redis, postgres_programs, running_postgres, running_redis, wanting
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -89,3 +90,25 @@ def extract(tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(SAMPLE / unit, tmp_path / "extract"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this session. Tests make databases of their own on it."""
+    programs = postgres_programs()
+    if programs is None:
+        wanting("postgresql")
+    else:
+        with running_postgres(programs) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis server of this session."""
+    program = shutil.which("redis-server")
+    if program is None:
+        wanting("redis-server")
+    else:
+        with running_redis(program) as server:
+            yield server

@@ -13,7 +13,6 @@ from schemas.errors import DataRefused, WrongUse
 from schemas.layouts import load_layout
 from schemas.records import Findings, Manifest, MessageOut, RulingOut
 from schemas.requirements import Requirement, requirement, requirements
-from schemas.rulebook import rulebook
 from transforms.gates import gate
 
 LONG_AGO, TODAY = date(2019, 1, 1), date(2026, 11, 24)
@@ -126,24 +125,20 @@ def _message(module: str, version: str) -> MessageOut:
 
 
 @pytest.mark.parametrize(
-    ("day", "version", "by_rule", "expected"),
+    ("day", "version", "dropping", "expected"),
     [
         ("2021-01-05", "54.0.1", {}, {}),
         ("2021-01-05", "53.1.3", {}, {"REQ-VERSION": "stop"}),
         ("2020-08-31", "53.1.3", {}, {"REQ-VERSION": "warn"}),
-        ("2021-04-30", "54.0.1", {"DROPS": 2}, {"REQ-CONTENT": "warn"}),
-        ("2021-05-01", "54.0.1", {"DROPS": 2}, {"REQ-CONTENT": "stop"}),
-        ("2021-05-01", "54.0.1", {"TELLS": 2}, {}),
+        ("2021-04-30", "54.0.1", {"ord": 2}, {"REQ-CONTENT": "warn"}),
+        ("2021-05-01", "54.0.1", {"ord": 2}, {"REQ-CONTENT": "stop"}),
+        ("2021-05-01", "54.0.1", {"sbs": 2}, {}),
     ],
 )
 def test_a_run_is_ruled_on_by_what_it_knows(
-    day: str, version: str, by_rule: dict[str, int], expected: dict[str, str]
+    day: str, version: str, dropping: dict[str, int], expected: dict[str, str]
 ) -> None:
-    named = {
-        "DROPS": next(r.id for r in rulebook() if r.module == "ord" and r.consequence == "drop_record"),
-        "TELLS": next(r.id for r in rulebook() if r.module == "ord" and r.consequence == "report_only"),
-    }
-    findings = Findings(snapshot="s", by_rule={named[rule]: n for rule, n in by_rule.items()}, by_consequence={})
+    findings = Findings(snapshot="s", by_rule={}, by_consequence={}, dropping=dropping)
     found = rulings([_message("ord", version)], [], findings, "54.0.1", date.fromisoformat(day))
     assert {one.requirement: one.verdict for one in found if one.verdict != "pass"} == expected
     assert [one.requirement for one in found] == [name for name in requirements() if name != "REQ-VALIDATION"]

@@ -62,7 +62,7 @@ def documents(summary: dict[str, Any], home: Path) -> dict[str, bytes]:
 def test_every_data_year_goes_in_its_version_and_is_valid(year: int, tmp_path: Path) -> None:
     home = tmp_path / "var"
     extract = moved(tmp_path / "extract", year - 2020)
-    summary = ran(f"{year}-A", home, "--module", "kpp", "--extract", extract)
+    summary = ran(f"{year}-K", home, "--extract", extract)
     version = version_of(year).version
     (message,) = summary["messages"]
     assert (message["module"], message["version"]) == ("kpp", version)
@@ -83,12 +83,12 @@ def test_an_official_schema_was_at_hand_for_all_years_but_the_first() -> None:
 
 
 def test_every_reported_cost_stands_in_the_message_and_nothing_else_is_reported(home: Path) -> None:
-    summary = ran("2020-A", home, "--module", "kpp")
+    summary = ran("2020-K", home)
     rows = summary["rows"]
     assert {name for name, figures in rows.items() if figures["reported"]} == {"patients", "units", "costs"}
     body = melding(documents(summary, home)["kpp"])
-    costs = pl.read_parquet(home / "lake/staging/costs/period=2020-A/unit=nordfjell/data.parquet")
-    decided = pl.read_parquet(home / "lake/scope/costs/period=2020-A/unit=nordfjell/data.parquet")
+    costs = pl.read_parquet(home / "lake/staging/costs/period=2020-K/unit=nordfjell/data.parquet")
+    decided = pl.read_parquet(home / "lake/scope/costs/period=2020-K/unit=nordfjell/data.parquet")
     kept = costs.join(decided.filter(pl.col("reason").is_null()), on="_row", how="semi")
     lines = kept.filter(pl.col("kostnadKode").is_not_null())
     assert rows["costs"]["reported"] == kept.height > lines.height
@@ -104,7 +104,7 @@ def test_every_reported_cost_stands_in_the_message_and_nothing_else_is_reported(
 
 
 def test_with_ide_the_same_patients_are_identified(home: Path) -> None:
-    found = documents(ran("2020-A", home, "--module", "ide", "--module", "kpp"), home)
+    found = documents(ran("2020-K", home, "--module", "ide", "--module", "kpp"), home)
     assert set(found) == {"kpp", "ide"}
     assert set(patients(melding(found["ide"]))) == set(patients(melding(found["kpp"])))
 
@@ -116,10 +116,35 @@ def test_a_report_without_kpp_leaves_the_costs_out_and_says_so(home: Path) -> No
     assert (costs["reported"], costs["out_of_scope"]) == (0, costs["in"])
 
 
+def test_the_cost_report_and_the_annual_report_leave_each_other_alone(home: Path) -> None:
+    """Asked for as a message of the annual report, kpp means the report of its own, and says so."""
+    annual = ran("2020-A", home)
+    records = sorted((home / "runs/2020-A/nordfjell").iterdir())
+    before = [path.read_bytes() for path in records]
+    outcome = call("run", "2020-A", "--unit", "nordfjell", "--module", "kpp", "--json", home=home)
+    assert (outcome.code, outcome.json["period"]) == (0, "2020-K"), outcome.err
+    assert "kpp is a report of its own, 2020-K; 2020-A is left as it is" in outcome.err
+    assert [path.read_bytes() for path in records] == before
+    assert Path(annual["manifest"]).is_file()
+    assert (home / "submissions/2020-K/nordfjell/0001/submission.json").is_file()
+    assert [path.name for path in (home / "submissions/2020-A/nordfjell").iterdir()] == ["0001"]
+    costs = pl.read_parquet(home / "lake/scope/costs/period=2020-K/unit=nordfjell/data.parquet")
+    told = pl.read_parquet(home / "lake/staging/costs/period=2020-K/unit=nordfjell/data.parquet").join(
+        costs.filter(pl.col("reason").is_null()), on="_row", how="semi"
+    )
+    ways = call("trace", told["episodeID"][0], "--json", home=home).json
+    assert [(way["period"], [step["stage"] for step in way["steps"]]) for way in ways] == [
+        (period, ["snapshot", "staging", "scope", "message", "shipment"]) for period in ("2020-A", "2020-K")
+    ]
+    assert ways[0]["steps"][3]["what"].startswith("ord_Episode")
+    assert ways[1]["steps"][3]["what"].startswith("kpp_EpisodeKPP")
+    assert "kpp" in ways[1]["steps"][4]["what"]
+
+
 def test_without_a_unit_the_units_that_deliver_costs_are_run(home: Path) -> None:
-    outcome = call("run", "2020-A", "--module", "kpp", home=home)
+    outcome = call("run", "2020-K", home=home)
     assert outcome.code == 0, outcome.err
-    assert "2020-A nordfjell: shipments" in outcome.out
+    assert "2020-K nordfjell: shipments" in outcome.out
     assert "sorvik" not in outcome.out
     assert "REQ-SCHEMA, REQ-CONTENT): all hold" in outcome.out
 
@@ -133,9 +158,10 @@ def _refused(home: Path, *args: str) -> Outcome:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("2020-A", "--module", "kpp", "--unit", "sorvik"), 1, "nothing to report"),
+        (("2020-K", "--unit", "sorvik"), 1, "nothing to report"),
+        (("2020-A", "--module", "kpp", "--module", "ord", "--unit", "nordfjell"), 2, "ord and kpp are not one report"),
         (("2020-T1", "--module", "kpp", "--unit", "nordfjell"), 2, "use one or more of: ord, ide, sbs"),
-        (("2020-A", "--module", "xyz", "--unit", "nordfjell"), 2, "use one or more of: ord, ide, sbs, kpp"),
+        (("2020-A", "--module", "xyz", "--unit", "nordfjell"), 2, "kpp is a report of its own: 2020-K"),
         (("2020-A", "--module", "ide", "--unit", "nordfjell"), 2, "ide alone says nothing"),
     ],
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -17,7 +19,7 @@ from typing import ClassVar
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
@@ -25,32 +27,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.rehearsal import key_usage, make_rehearsal_receiver, make_rehearsal_sender
 from schemas.errors import DataRefused, WrongUse
+from transforms.certificates import Purpose, insist_usable
+from transforms.cms import KeyPair, encrypt, envelope, envelope_size
+from transforms.ebms import C14N, DS, EB, ENVELOPED, RSA_SHA256, SHA256, SOAP, Signer, signer, verify
 from transforms.packing import (
-    EB,
     SIGNATURE_ROOM,
-    SOAP,
     Packing,
     PackingIds,
     base64_size,
-    check_certificate,
-    encrypt,
-    envelope_size,
     gzip_payload,
+    mail_pieces,
     pack,
     pack_payload,
     packed_size,
     packed_size_of_payload,
     payload_part,
-    soap,
     unpack,
+    verify_mail,
 )
 
 SHARED = Path(__file__).parents[2] / "shared"
 NOW = datetime(2020, 10, 5, 8, 0, 0, tzinfo=timezone(timedelta(hours=2)))
 KEY_PEM, CERTIFICATE_PEM = make_rehearsal_receiver(NOW)
 CERTIFICATE = x509.load_pem_x509_certificate(CERTIFICATE_PEM)
+SIGNING_PEM, SIGNING_CERTIFICATE_PEM = make_rehearsal_sender(NOW)
+SIGNING_CERTIFICATE = x509.load_pem_x509_certificate(SIGNING_CERTIFICATE_PEM)
 SMALL_KEY = rsa.generate_private_key(65537, 2048)
 ODD_KEY = rsa.generate_private_key(65537, 2050)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -59,6 +62,14 @@ needs_openssl = pytest.mark.skipif(
     OPENSSL is None and not os.environ.get("CI"), reason="the openssl program is not installed on this machine"
 )
 
+
+def _loaded(pem: bytes) -> rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
+HOLDER = KeyPair(_loaded(KEY_PEM), CERTIFICATE)
 PACKING = Packing(
     gzip=False,
     certificate=CERTIFICATE,
@@ -80,14 +91,9 @@ PACKING = Packing(
     cpa_id="1001_0",
     from_mail="sender@sender.invalid",
     to_mail="rehearsal@rehearsal.invalid",
+    signer=signer(_loaded(SIGNING_PEM), SIGNING_CERTIFICATE),
 )
 DOCUMENT = "<?xml version='1.0' encoding='UTF-8'?>\n<æ>\n\r\n</æ>".encode() * 50
-
-
-def _key() -> rsa.RSAPrivateKey:
-    key = load_pem_private_key(KEY_PEM, None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key
 
 
 def _certificate(
@@ -111,6 +117,14 @@ def _certificate(
     return builder.sign(key, hashes.SHA256())
 
 
+def _soap(mail: bytes) -> bytes:
+    """The SOAP part of a mail."""
+    parts = message_from_bytes(mail, policy=policy.SMTP).walk()
+    content = next(part for part in parts if part.get_content_type() == "text/xml").get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
+
+
 def _run(*arguments: str) -> bytes:
     assert OPENSSL is not None, "CI must have the openssl program"
     return subprocess.run([OPENSSL, *arguments], check=True, capture_output=True).stdout
@@ -123,7 +137,7 @@ def _run(*arguments: str) -> bytes:
 @pytest.mark.parametrize("compress", [False, True])
 def test_unpack_gives_the_document_back(document: bytes, *, compress: bool) -> None:
     mail = pack(document, replace(PACKING, gzip=compress))
-    assert unpack(mail, _key(), CERTIFICATE) == document
+    assert unpack(mail, [HOLDER]) == document
 
 
 def test_gzip_is_inside_the_envelope_and_repeats_byte_for_byte() -> None:
@@ -167,21 +181,21 @@ def test_algorithms_are_the_ones_the_network_names(tmp_path: Path) -> None:
 def test_the_wrong_key_and_a_damaged_mail_get_the_same_answer() -> None:
     mail = pack(DOCUMENT, PACKING)
     other_key, other_pem = make_rehearsal_receiver(NOW)
-    key = load_pem_private_key(other_key, None)
-    assert isinstance(key, rsa.RSAPrivateKey)
+    other = KeyPair(_loaded(other_key), x509.load_pem_x509_certificate(other_pem))
+    assert unpack(mail, [other, HOLDER]) == unpack(mail, [HOLDER, other]) == DOCUMENT
     with pytest.raises(DataRefused) as wrong_key:
-        unpack(mail, key, x509.load_pem_x509_certificate(other_pem))
+        unpack(mail, [other])
     cms = payload_part(mail)
     short = mail.replace(base64.b64encode(cms)[:76], b"")
     with pytest.raises(DataRefused) as damaged:
-        unpack(short, _key(), CERTIFICATE)
+        unpack(short, [HOLDER])
     assert str(wrong_key.value) == str(damaged.value)
-    assert wrong_key.value.__suppress_context__
+    assert wrong_key.value.__context__ is None
 
 
 def test_a_mail_without_payload_is_refused() -> None:
     with pytest.raises(DataRefused, match="exactly one encrypted part"):
-        unpack(b"Subject: hello\r\n\r\nno parts\r\n", _key(), CERTIFICATE)
+        unpack(b"Subject: hello\r\n\r\nno parts\r\n", [HOLDER])
 
 
 # --- MIME and SOAP ----------------------------------------------------------------------------------------------------
@@ -199,7 +213,7 @@ def test_the_mail_is_what_mime_and_ebms_ask_for() -> None:
     first, second = mail.iter_parts()
     assert mail.get_param("start") == first["Content-ID"]
     assert first.get_content_type() == "text/xml"
-    assert first.get_payload(decode=True) == soap(PACKING)
+    assert first.get_payload(decode=True) == _soap(raw)
     assert second.get_content_type() == "application/pkcs7-mime"
     assert second.get_param("smime-type") == "enveloped-data"
     assert second["Content-ID"] == f"<{PACKING.ids.payload_content_id}>"
@@ -216,7 +230,7 @@ def test_lines_end_in_crlf_and_keep_to_the_length_of_base64() -> None:
 
 
 def test_the_header_names_payload_parties_and_routing() -> None:
-    root = etree.fromstring(soap(replace(PACKING, description='{"fagsystem":"A & B"}')))
+    root = etree.fromstring(_soap(pack(b"x", replace(PACKING, description='{"fagsystem":"A & B"}'))))
     ns = {"eb": EB, "s": SOAP}
     texts = {etree.QName(e).localname: e.text for e in root.iterfind("s:Header/eb:MessageHeader//*", ns) if e.text}
     assert texts == {
@@ -236,55 +250,234 @@ def test_the_header_names_payload_parties_and_routing() -> None:
 
 
 class _Offline(etree.Resolver):
-    """Stands in for the four imports of the ebMS schema, which name web addresses."""
+    """Stands in for three imports of the ebMS schema, which name web addresses; the fourth lies in the reference."""
 
     STUB = '<schema xmlns="http://www.w3.org/2001/XMLSchema" targetNamespace="{}">{}</schema>'
     ATTRIBUTES: ClassVar[dict[str, tuple[str, dict[str, str]]]] = {
         "xlink.xsd": ("http://www.w3.org/1999/xlink", {"type": "string", "href": "anyURI", "role": "string"}),
         "envelope.xsd": (SOAP, {"mustUnderstand": "boolean", "actor": "anyURI"}),
         "xml.xsd": ("http://www.w3.org/XML/1998/namespace", {"lang": "language"}),
-        "xmldsig-core-schema.xsd": ("http://www.w3.org/2000/09/xmldsig#", {}),
     }
 
     def resolve(self, url: str, _id: str, context: object) -> object:  # type: ignore[override]
         name = url.rsplit("/", 1)[-1]
+        if name == "xmldsig-core-schema.xsd":
+            return self.resolve_string((REFERENCE / "xsd" / name).read_bytes(), context)  # type: ignore[call-arg]
         if name not in self.ATTRIBUTES:
             return None
         namespace, attributes = self.ATTRIBUTES[name]
         declared = "".join(f'<attribute name="{key}" type="{kind}"/>' for key, kind in attributes.items())
-        if name == "xmldsig-core-schema.xsd":
-            declared = '<element name="Signature"/><complexType name="ReferenceType"/><element name="Reference"/>'
         return self.resolve_string(self.STUB.format(namespace, declared), context)  # type: ignore[call-arg]
+
+
+REFERENCE = SHARED / "reference"
+EXAMPLES = REFERENCE / "messages" / "ebxml"
+needs_reference = pytest.mark.skipif(not SHARED.is_dir(), reason="the ebMS schema is not beside this repository")
 
 
 def _ebms_schema() -> etree.XMLSchema:
     parser = etree.XMLParser(no_network=True)
     parser.resolvers.add(_Offline())
-    path = SHARED / "reference" / "messages" / "ebxml" / "msg-header-2_0.xsd"
-    return etree.XMLSchema(etree.parse(path, parser))
+    return etree.XMLSchema(etree.parse(EXAMPLES / "msg-header-2_0.xsd", parser))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the ebMS schema is not beside this repository")
+@needs_reference
 @pytest.mark.parametrize("description", ["", '{"MSH-system":"x"}'])
 def test_every_ebms_element_is_valid_by_the_official_schema(description: str) -> None:
     schema = _ebms_schema()
-    root = etree.fromstring(soap(replace(PACKING, description=description)))
+    root = etree.fromstring(_soap(pack(b"x", replace(PACKING, description=description))))
     elements = [child for part in root for child in part]
-    assert [etree.QName(e).localname for e in elements] == ["MessageHeader", "AckRequested", "Manifest"]
+    assert [etree.QName(e).localname for e in elements] == ["MessageHeader", "AckRequested", "Signature", "Manifest"]
     for element in elements:
         alone = etree.fromstring(etree.tostring(element))
         schema.assertValid(alone)
-        alone.attrib.pop(f"{{{EB}}}version")
+        if etree.QName(element).namespace == EB:
+            alone.attrib.pop(f"{{{EB}}}version")
+        else:
+            alone.remove(alone[1])
         assert not schema.validate(alone)
+
+
+def _shape(element: etree._Element) -> list[str]:
+    """Elements of ebMS and signature in document order, without what only some senders write."""
+    left_out = {"KeyValue", "RSAKeyValue", "Modulus", "Exponent", "Schema"}
+    names = [etree.QName(e).localname for e in element.iter("{*}*")]
+    return [name for name in names if name not in left_out]
+
+
+@needs_reference
+def test_the_envelope_has_the_shape_of_the_official_example() -> None:
+    example = etree.parse(EXAMPLES / "ebxml-header-Description-overvakning-SVAR_CYT.xml").getroot()
+    ours = etree.fromstring(_soap(pack(b"x", replace(PACKING, description='{"MSH-system":"x"}'))))
+    assert _shape(ours) == _shape(example)
+    path = f".//{{{DS}}}XPath"
+    assert ours.findtext(path) == example.findtext(path)
+    algorithms = [e.get("Algorithm") for e in ours.iter(f"{{{DS}}}Transform", f"{{{DS}}}CanonicalizationMethod")]
+    theirs = [e.get("Algorithm") for e in example.iter(f"{{{DS}}}Transform", f"{{{DS}}}CanonicalizationMethod")]
+    assert algorithms == theirs
+
+
+# --- signature --------------------------------------------------------------------------------------------------------
+
+
+def _xmlsec1(folder: Path, mail: bytes, trusted: bytes) -> subprocess.CompletedProcess[str]:
+    """Debian's xmlsec1 over SOAP part and payload, both taken out of the mail by ripmime."""
+    (folder / "mail.eml").write_bytes(mail)
+    (folder / "trusted.pem").write_bytes(trusted)
+    subprocess.run(["ripmime", "-i", "mail.eml", "-d", "parts"], cwd=folder, check=True, capture_output=True)
+    taken = {path.read_bytes()[:5]: path for path in sorted((folder / "parts").iterdir()) if path.stat().st_size}
+    command = ["xmlsec1", "--verify", "--enabled-key-data", "x509", "--trusted-pem", "trusted.pem"]
+    command += [f"--url-map:cid:{PACKING.ids.payload_content_id}", str(folder / "parts" / "payload.p7m")]
+    # Certificates of tests are of 2020; the signature is judged, not the day.
+    command += ["--verification-time", f"{NOW:%Y-%m-%d %H:%M:%S}", str(taken[b"<?xml"])]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+
+
+needs_xmlsec = pytest.mark.skipif(
+    not (shutil.which("xmlsec1") and shutil.which("ripmime")) and not os.environ.get("CI"),
+    reason="xmlsec1 and ripmime are not installed on this machine",
+)
+
+
+@needs_xmlsec
+def test_xmlsec1_verifies_envelope_and_payload(tmp_path: Path) -> None:
+    mail = pack(DOCUMENT, replace(PACKING, description='{"fagsystem":"Ærlig & Øk"}'))
+    done = _xmlsec1(tmp_path, mail, SIGNING_CERTIFICATE_PEM)
+    assert done.returncode == 0, done.stderr
+    assert "SignedInfo References (ok/all): 2/2" in done.stdout + done.stderr
+    assert (tmp_path / "parts" / "payload.p7m").read_bytes() == payload_part(mail)
+
+
+@needs_xmlsec
+@pytest.mark.parametrize("part", ["soap", "payload", "certificate"])
+def test_xmlsec1_refuses_what_was_changed(tmp_path: Path, part: str) -> None:
+    mail = pack(DOCUMENT, PACKING)
+    trusted = SIGNING_CERTIFICATE_PEM if part != "certificate" else make_rehearsal_sender(NOW)[1]
+    done = _xmlsec1(tmp_path, _changed(mail, part), trusted)
+    assert done.returncode != 0
+
+
+def _changed(mail: bytes, part: str) -> bytes:
+    """The mail with one byte of a part turned over."""
+    if part not in ("soap", "payload"):
+        return mail
+    content = _soap(mail) if part == "soap" else payload_part(mail)
+    other = content.replace(b"NPR_ORDsender", b"NPR_IDEsender") if part == "soap" else content[:-1] + b"?"
+    assert other != content
+
+    def lines(data: bytes) -> bytes:
+        return base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+    assert lines(content) in mail
+    return mail.replace(lines(content), lines(other))
+
+
+def test_our_reader_names_the_signer_and_refuses_every_change() -> None:
+    mail = pack(DOCUMENT, PACKING)
+    assert verify_mail(mail) == SIGNING_CERTIFICATE
+    for part in ("soap", "payload"):
+        with pytest.raises(DataRefused, match="not signed as it must be"):
+            verify_mail(_changed(mail, part))
+    with pytest.raises(DataRefused, match="exactly one signature"):
+        verify_mail(pack(DOCUMENT, replace(PACKING, signer=None)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"2001/04/xmldsig-more#rsa-sha256", b"2000/09/xmldsig#rsa-sha1", "rsa-sha256"),
+        (
+            b"<eb:Manifest",
+            b'<eb:Manifest SOAP:actor="http://schemas.xmlsoap.org/soap/actor/next"',
+            "handler on the way",
+        ),
+        (b"</eb:Manifest>", b'<eb:Reference xlink:href="cid:other"/></eb:Manifest>', "leaves something out"),
+        (b"</ds:Signature>", b'</ds:Signature><ds:Signature xmlns:ds="%b"/>' % DS.encode(), "exactly one signature"),
+        (b'<?xml version="1.0" encoding="UTF-8"?>', b"<!DOCTYPE x>", "document type"),
+        (b"<SOAP:Body>", b"<SOAP:Body>\n", "has been changed"),
+        (b"<ds:SignatureValue>", b"<ds:SignatureValue>AAAA", "signature is wrong"),
+        (b"<ds:X509Certificate>", b"<ds:X509Certificate>AAAA", "signature is wrong"),
+        (b"</SOAP:Envelope>", b"", "not XML"),
+    ],
+)
+def test_ways_around_a_signature(old: bytes, new: bytes, reason: str) -> None:
+    mail = pack(DOCUMENT, PACKING)
+    envelope, payload = _soap(mail), {PACKING.ids.payload_content_id: payload_part(mail)}
+    assert verify(envelope, payload) == SIGNING_CERTIFICATE
+    assert envelope.count(old) == 1
+    with pytest.raises(DataRefused, match=reason):
+        verify(envelope.replace(old, new), payload)
+
+
+def test_blanks_around_a_signature_are_signed_too() -> None:
+    """Other handlers write line breaks; taking the signature out must leave them where they were."""
+    mail = pack(DOCUMENT, PACKING)
+    key, payload = _loaded(SIGNING_PEM), payload_part(mail)
+    root = etree.fromstring(_soap(mail))
+    signature = next(root.iter(f"{{{DS}}}Signature"))
+    signature.tail = "\n\t"
+    before = etree.tostring(root, method="c14n")
+    whole = before[: before.index(b"<ds:Signature")] + before[before.index(b"</ds:Signature>") + 15 :]
+    next(signature.iter(f"{{{DS}}}DigestValue")).text = base64.b64encode(hashlib.sha256(whole).digest()).decode()
+    info = etree.tostring(signature[0], method="c14n")
+    signature[1].text = base64.b64encode(key.sign(info, padding.PKCS1v15(), hashes.SHA256())).decode()
+    assert verify(etree.tostring(root), {PACKING.ids.payload_content_id: payload}) == SIGNING_CERTIFICATE
+
+
+@needs_xmlsec
+def test_our_reader_verifies_what_xmlsec1_signs(tmp_path: Path) -> None:
+    """As other handlers sign: the signature in a default namespace, indented, inside an indented header."""
+    payload = encrypt(DOCUMENT, CERTIFICATE)
+    transform = "<Transform Algorithm='{}'/>".format
+    template = (
+        f"<Signature xmlns='{DS}'>\n<SignedInfo>\n<CanonicalizationMethod Algorithm='{C14N}'/>"
+        f"<SignatureMethod Algorithm='{RSA_SHA256}'/>\n<Reference URI=''><Transforms>{transform(ENVELOPED)}"
+        f"{transform(C14N)}</Transforms><DigestMethod Algorithm='{SHA256}'/><DigestValue/></Reference>\n"
+        f"<Reference URI='cid:{PACKING.ids.payload_content_id}'><DigestMethod Algorithm='{SHA256}'/><DigestValue/>"
+        "</Reference></SignedInfo>\n<SignatureValue/>\n<KeyInfo><X509Data><X509Certificate/></X509Data></KeyInfo>"
+        "</Signature>\n\t"
+    )
+    unsigned = _soap(pack(DOCUMENT, replace(PACKING, signer=None))).decode()
+    (tmp_path / "template.xml").write_text(unsigned.replace("</SOAP:Header>", f"\n{template}</SOAP:Header>"))
+    (tmp_path / "key.pem").write_bytes(SIGNING_PEM)
+    (tmp_path / "certificate.pem").write_bytes(SIGNING_CERTIFICATE_PEM)
+    (tmp_path / "payload.p7m").write_bytes(payload)
+    command = ["xmlsec1", "--sign", "--privkey-pem", "key.pem,certificate.pem", "--output", "signed.xml"]
+    command += [f"--url-map:cid:{PACKING.ids.payload_content_id}", "payload.p7m", "template.xml"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    signed = (tmp_path / "signed.xml").read_bytes()
+    assert verify(signed, {PACKING.ids.payload_content_id: payload}) == SIGNING_CERTIFICATE
+    with pytest.raises(DataRefused, match="has been changed"):
+        verify(signed.replace(b"NPR_ORDsender", b"NPR_IDEsender"), {PACKING.ids.payload_content_id: payload})
+
+
+def test_a_signature_follows_from_the_bytes_alone() -> None:
+    by = PACKING.signer
+    assert by is not None
+    assert by.sign(b"x") == by.sign(b"x")
+    with pytest.raises(WrongUse, match="do not belong together"):
+        signer(SMALL_KEY, SIGNING_CERTIFICATE)
+    with pytest.raises(RuntimeError, match="length of its key"):
+        pack(b"x", replace(PACKING, signer=Signer(SIGNING_CERTIFICATE, lambda _data: b"short")))
 
 
 # --- size -------------------------------------------------------------------------------------------------------------
 
 
+SIGNERS = {
+    bits: signer(key, _certificate(key, usage=key_usage(Purpose.SIGNING)))
+    for bits, key in ((2048, SMALL_KEY), (2050, ODD_KEY))
+}
+
+
 @settings(deadline=None, max_examples=60)
-@given(length=st.integers(0, 200_000), description=st.text("abc æ", max_size=80).map(str.strip))
-def test_size_is_exact(length: int, description: str) -> None:
-    packing = replace(PACKING, description=description)
+@given(
+    length=st.integers(0, 200_000),
+    description=st.text("abc æ", max_size=80).map(str.strip),
+    by=st.sampled_from([PACKING.signer, None, *SIGNERS.values()]),
+)
+def test_size_is_exact(length: int, description: str, by: Signer | None) -> None:
+    packing = replace(PACKING, description=description, signer=by)
     assert packed_size(length, packing) == len(pack(b"x" * length, packing))
 
 
@@ -295,6 +488,38 @@ def test_size_is_exact_for_a_compressed_payload(document: bytes) -> None:
     payload = gzip_payload(document)
     assert packed_size_of_payload(len(payload), packing) == len(pack(document, packing))
     assert len(pack_payload(payload, packing)) == len(pack(document, packing))
+
+
+@settings(deadline=None, max_examples=40)
+@given(cuts=st.lists(st.integers(0, 300_000), max_size=8).map(sorted))
+def test_a_mail_made_of_pieces_is_the_mail(cuts: list[int]) -> None:
+    content = bytes(range(256)) * 1_172
+    pieces = [content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+    mail = b"".join(mail_pieces(iter(pieces), len(content), PACKING))
+    assert unpack(mail, [HOLDER]) == content
+    assert len(mail) == packed_size(len(content), PACKING)
+
+
+def test_a_wrong_length_is_noticed_before_anything_is_signed() -> None:
+    for length in (0, 9, 11):
+        with pytest.raises(RuntimeError, match="length announced"):
+            next(mail_pieces([b"0123456789"], length, PACKING))
+
+
+def test_pieces_are_read_one_by_one() -> None:
+    read = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield bytes(100_000)
+
+    out = envelope(pieces(), 10_000_000, CERTIFICATE)
+    for _ in range(4):
+        next(out)
+    assert read < 5
+    assert max(map(len, out)) <= 100_016
 
 
 def _borders(border: int, step: int) -> range:
@@ -364,7 +589,7 @@ def test_size_of_a_gzipped_mail_is_not_guessed() -> None:
 
 
 def test_room_for_a_signature_covers_the_real_one() -> None:
-    added = base64_size(6_394) - base64_size(len(soap(PACKING)))
+    added = base64_size(6_394) - base64_size(len(_soap(pack(b"x", replace(PACKING, signer=None)))))
     assert SIGNATURE_ROOM * 0.8 < added < SIGNATURE_ROOM
 
 
@@ -398,51 +623,42 @@ def test_a_time_without_zone_is_refused() -> None:
         pack(b"x", replace(PACKING, ids=replace(PACKING.ids, timestamp=datetime(2020, 10, 5))))
 
 
-def _usage(*, encipherment: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=encipherment,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [
         (_certificate(EC_KEY), "not RSA"),
         (_certificate(rsa.generate_private_key(65537, 1024)), "1024 bits"),  # noqa: S505
-        (_certificate(SMALL_KEY, usage=_usage(encipherment=False)), "keyEncipherment"),
+        (_certificate(SMALL_KEY, usage=key_usage(Purpose.SIGNING)), "keyEncipherment"),
     ],
 )
 def test_certificates_that_cannot_be_used(certificate: x509.Certificate, reason: str) -> None:
     with pytest.raises(WrongUse, match=reason):
         pack(b"x", replace(PACKING, certificate=certificate))
-    check_certificate(_certificate(SMALL_KEY, usage=_usage(encipherment=True)), NOW)
+    good = _certificate(SMALL_KEY, usage=key_usage(Purpose.ENCRYPTION))
+    assert unpack(pack(b"x", replace(PACKING, certificate=good)), [KeyPair(SMALL_KEY, good)]) == b"x"
 
 
 @pytest.mark.parametrize("days", [-2, 2])
 def test_a_certificate_outside_its_time(days: int) -> None:
+    late = replace(PACKING, ids=replace(PACKING.ids, timestamp=NOW + timedelta(days=days)))
     with pytest.raises(WrongUse, match="not valid on"):
-        check_certificate(_certificate(SMALL_KEY), NOW + timedelta(days=days))
+        pack(b"x", replace(late, certificate=_certificate(SMALL_KEY, usage=key_usage(Purpose.ENCRYPTION))))
 
 
-def test_the_rehearsal_receiver() -> None:
-    key = _key()
-    usage = CERTIFICATE.extensions.get_extension_for_class(x509.KeyUsage).value
-    assert CERTIFICATE.public_key() == key.public_key()
-    assert key.key_size == 3072
+def test_the_parties_of_a_rehearsal() -> None:
     assert CERTIFICATE.subject.rfc4514_string() == "CN=NPR rehearsal receiver"
-    assert usage.key_encipherment
-    assert usage.digital_signature
-    assert not usage.key_cert_sign
-    CERTIFICATE.verify_directly_issued_by(CERTIFICATE)
-    check_certificate(CERTIFICATE, NOW)
-    check_certificate(CERTIFICATE, NOW.replace(year=NOW.year + 10))
-    assert CERTIFICATE.not_valid_after_utc < datetime(NOW.year + 10, 10, 8, tzinfo=UTC)
+    assert SIGNING_CERTIFICATE.subject.rfc4514_string() == "CN=NPR rehearsal sender"
+    for purpose, pem, certificate in (
+        (Purpose.ENCRYPTION, KEY_PEM, CERTIFICATE),
+        (Purpose.SIGNING, SIGNING_PEM, SIGNING_CERTIFICATE),
+    ):
+        assert certificate.public_key() == _loaded(pem).public_key()
+        assert _loaded(pem).key_size == 3072
+        certificate.verify_directly_issued_by(certificate)
+        for day in (NOW, NOW.replace(year=NOW.year + 10)):
+            insist_usable(certificate, purpose, day, "0")
+        assert certificate.not_valid_after_utc < datetime(NOW.year + 10, 10, 8, tzinfo=UTC)
+        other = Purpose.SIGNING if purpose is Purpose.ENCRYPTION else Purpose.ENCRYPTION
+        with pytest.raises(WrongUse, match="keyUsage"):
+            insist_usable(certificate, other, NOW, "0")
     assert make_rehearsal_receiver(NOW)[0] != KEY_PEM

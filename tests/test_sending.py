@@ -229,7 +229,7 @@ def test_without_a_guard_nothing_goes_to_the_register(home: Path, ledger: SqlLed
     def broken(_: Manifest) -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(DataRefused, match="guard"):
+    with pytest.raises(DataRefused, match="has not been made"):
         submit(replace(run, guard=None), 1)
     with pytest.raises(ZeroDivisionError):
         submit(replace(run, guard=broken), 1)

@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from schemas.config import SplitAgreement
 from schemas.errors import DataRefused, WrongUse
+from transforms.envelope import content_pieces
 from transforms.packing import base64_size, gzip_payload
 from transforms.split import (
     STEP_BYTES,
+    Around,
     Ends,
     Part,
     PatientTooLarge,
@@ -91,11 +94,11 @@ def test_a_size_that_equals_the_limit_to_the_byte_fits() -> None:
         assert plan_parts(ends, 5, bare, limit)[0].last_exclusive == first_part
 
     source = _Source([random.Random(4).randbytes(500)])
-    ((_, payload),) = plan_parts_gzip(source, source.ends, _prefix, SUFFIX, bare, 1_000)
-    ((part, _),) = plan_parts_gzip(source, source.ends, _prefix, SUFFIX, bare, len(payload))
+    ((_, payload),) = plan_parts_gzip(source, source.ends, _around, bare, 1_000)
+    ((part, _),) = plan_parts_gzip(source, source.ends, _around, bare, len(payload))
     assert part.packed_bytes == len(payload)
     with pytest.raises(PatientTooLarge):
-        next(plan_parts_gzip(source, source.ends, _prefix, SUFFIX, bare, len(payload) - 1))
+        next(plan_parts_gzip(source, source.ends, _around, bare, len(payload) - 1))
 
 
 def test_a_million_patients_take_one_search_per_part() -> None:
@@ -126,7 +129,7 @@ def test_a_patient_that_exceeds_the_limit_alone(index: int) -> None:
 
 def test_the_edges() -> None:
     assert plan_parts(_ends([]), 100, _mail, 10_000) == []
-    assert list(plan_parts_gzip(lambda _a, _b: b"", _ends([]), lambda _: b"", b"", _mail, 10_000)) == []
+    assert list(plan_parts_gzip(lambda _a, _b: b"", _ends([]), _around, _mail, 10_000)) == []
     assert plan_parts(_ends([0, 0]), 100, _mail, _mail(100)) == [Part(0, 2, 100, _mail(100))]
     with pytest.raises(WrongUse, match="without patients"):
         plan_parts(_ends([1]), 100, _mail, _mail(100) - 200)
@@ -170,6 +173,10 @@ def _prefix(part: int) -> bytes:
 SUFFIX = b"</Melding>"
 
 
+def _around(part: int) -> Around:
+    return Around(_prefix(part), SUFFIX)
+
+
 @settings(deadline=None, max_examples=80)
 @given(
     seed=st.integers(0, 10**6),
@@ -181,7 +188,7 @@ def test_gzip_parts(seed: int, count: int, largest: int, slack: int) -> None:
     source = _Source(_patients(seed, count, largest))
     biggest = max(len(gzip_payload(_prefix(count) + patient + SUFFIX)) for patient in source.patients)
     limit = _mail(biggest + 40) + slack
-    made = list(plan_parts_gzip(source, source.ends, _prefix, SUFFIX, _mail, limit))
+    made = list(plan_parts_gzip(source, source.ends, _around, _mail, limit))
     covered = [patient for part, _ in made for patient in range(part.first, part.last_exclusive)]
     assert covered == list(range(count))
     for number, (part, payload) in enumerate(made):
@@ -196,11 +203,36 @@ def test_gzip_parts(seed: int, count: int, largest: int, slack: int) -> None:
             assert _mail(len(gzip_payload(more)) + 32) > limit
 
 
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 60), slack=st.integers(0, 3_000))
+def test_gzip_parts_of_base64(seed: int, count: int, slack: int) -> None:
+    """A Base64Container is written on the way, three bytes at a time, whatever the borders of steps and patients."""
+    source = _Source(_patients(seed, count, 12))
+
+    def around(part: int) -> Around:
+        return Around(_prefix(part), SUFFIX, b"<Head n='%d'>" % part, b"</Head>\n", "base64")
+
+    def document(first: int, last: int, part: int) -> bytes:
+        melding = [_prefix(part), *source.patients[first:last], SUFFIX]
+        return around(part).head + b"".join(content_pieces(melding, "base64")) + around(part).tail
+
+    biggest = max(len(gzip_payload(document(place, place + 1, count))) for place in range(count))
+    limit = _mail(biggest + 40) + slack
+    made = list(plan_parts_gzip(source, source.ends, around, _mail, limit))
+    assert [made[0][0].first, made[-1][0].last_exclusive] == [0, count]
+    assert all(before[0].last_exclusive == after[0].first for before, after in pairwise(made))
+    for number, (part, payload) in enumerate(made):
+        whole = document(part.first, part.last_exclusive, number)
+        assert gzip.decompress(payload) == whole
+        assert part.document_bytes == len(whole)
+        assert part.packed_bytes == _mail(len(payload)) <= limit
+
+
 def test_gzip_compresses_little_more_than_once() -> None:
     source = _Source(_patients(1, 30_000, 40))
     total = int(source.ends[-1])
     limit = 1_200_000
-    made = list(plan_parts_gzip(source, source.ends, _prefix, SUFFIX, _mail, limit))
+    made = list(plan_parts_gzip(source, source.ends, _around, _mail, limit))
     assert len(made) > 3
     assert all(part.packed_bytes > 0.99 * limit for part, _ in made[:-1])
     assert source.asked < 1.05 * total
@@ -212,7 +244,7 @@ def test_gzip_takes_back_a_step_that_overflows() -> None:
     hard = [dice.randbytes(2_000) for _ in range(100)]
     source = _Source(easy + hard)
     limit = 40_000
-    made = list(plan_parts_gzip(source, source.ends, _prefix, SUFFIX, _mail, limit))
+    made = list(plan_parts_gzip(source, source.ends, _around, _mail, limit))
     assert source.asked > int(source.ends[-1])  # something was taken back
     assert b"".join(gzip.decompress(payload) for _, payload in made).count(b"<Episode/>") == 80_000
     assert all(part.packed_bytes <= limit for part, _ in made)
@@ -228,7 +260,7 @@ def test_gzip_holds_a_bounded_step_in_memory() -> None:
         largest = max(largest, last - first)
         return patient * (last - first)
 
-    (made,) = plan_parts_gzip(chunks, _ends([1_000_000] * 40), _prefix, SUFFIX, _mail, 10_000_000)
+    (made,) = plan_parts_gzip(chunks, _ends([1_000_000] * 40), _around, _mail, 10_000_000)
     assert made[0].last_exclusive == 40
     assert largest <= STEP_BYTES // 1_000_000
 
@@ -236,13 +268,13 @@ def test_gzip_holds_a_bounded_step_in_memory() -> None:
 def test_gzip_refuses_a_patient_that_exceeds_the_limit_alone() -> None:
     dice = random.Random(3)
     source = _Source([b"<Episode/>", dice.randbytes(50_000), b"<Episode/>"])
-    made = plan_parts_gzip(source, source.ends, _prefix, SUFFIX, _mail, 30_000)
+    made = plan_parts_gzip(source, source.ends, _around, _mail, 30_000)
     assert next(made)[0].last_exclusive == 1
     with pytest.raises(PatientTooLarge) as caught:
         next(made)
     assert caught.value.index == 1
     with pytest.raises(WrongUse, match="without patients"):
-        next(plan_parts_gzip(source, source.ends, _prefix, SUFFIX, _mail, 910))
+        next(plan_parts_gzip(source, source.ends, _around, _mail, 910))
 
 
 # --- may a split be sent ----------------------------------------------------------------------------------------------

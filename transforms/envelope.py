@@ -1,17 +1,23 @@
-"""The head message (hodemelding, MsgHead v1.2, HIS 80601:2006) around one inline Melding.
+"""The head message (hodemelding, MsgHead v1.2, HIS 80601:2006) around one Melding, inline or in a Base64Container.
 
-Belongs here: the bytes before and after the Melding, and the checks which the official schema leaves out.
-Does not belong here: the Melding itself, who the receiver is (``schemas.receivers``), encryption
-(``transforms.packing``).
+Belongs here: the bytes before and after the Melding, its base64, the checks which the official schema leaves out, and
+reading a Melding out again. Does not belong here: the Melding itself, who the receiver is and what it wants
+(``schemas.receivers``), encryption (``transforms.packing``).
 """
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
-from schemas.errors import WrongUse
+from lxml import etree
+
+from schemas.errors import DataRefused, WrongUse
+from schemas.receivers import ContentForm, DocumentForm
+from schemas.xsd import parse
 
 NAMESPACE: Final = "http://www.kith.no/xmlstds/msghead/2006-05-24"
 MIG_VERSION: Final = "v1.2 2006-05-24"
@@ -23,7 +29,8 @@ _ESCAPES: Final = str.maketrans(
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GEN_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
-DocumentForm = Literal["Document", "PatientReport"]
+CONTAINER: Final = "http://www.kith.no/xmlstds/base64container"
+DECLARATION: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class HeadMessage:
     document_form: DocumentForm = "Document"
     case_no: str = ""
     ref_type: Coded = field(default=Coded("XML", "XML-instans"))
+    mime_type: str = "text/xml"
+    content: ContentForm = "inline"
 
 
 def xml_text(value: str, where: str) -> str:
@@ -77,19 +86,65 @@ def xml_text(value: str, where: str) -> str:
 
 
 def head(message: HeadMessage) -> tuple[bytes, bytes]:
-    """Bytes before and after the inline Melding: UTF-8, XML declaration included in the first.
+    """Bytes before and after the content: UTF-8, XML declaration included in the first.
 
-    The Melding goes between them in UTF-8 without an XML declaration of its own and with its own default namespace.
-    Raises WrongUse for an empty V, DN, name or id, a HER-id that is no number, a date without offset, and PatientReport
-    without a case number. Source: MsgHead-v1_2.xsd (order of elements), HIS 80601:2006.
+    Between them goes what ``content_pieces`` makes of the Melding, which is UTF-8, without an XML declaration of its
+    own and with its own default namespace. Raises WrongUse for an empty V, DN, name or id, a HER-id that is no number,
+    a date without offset, and PatientReport without a case number. Source: MsgHead-v1_2.xsd (order of elements), HIS
+    80601:2006.
     """
     opening, closing = _document(message)
+    container = ("", "")
+    if message.content == "base64":
+        container = (f'<Base64Container xmlns="{CONTAINER}">', "</Base64Container>")
     prefix = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<MsgHead xmlns="{NAMESPACE}">{_info(message)}{opening}'
-        f"<RefDoc>{_coded('MsgType', message.ref_type)}<MimeType>text/xml</MimeType><Content>"
+        f"<RefDoc>{_coded('MsgType', message.ref_type)}"
+        f"<MimeType>{xml_text(message.mime_type, 'RefDoc/MimeType')}</MimeType><Content>{container[0]}"
     )
-    return prefix.encode(), f"</Content></RefDoc>{closing}</MsgHead>\n".encode()
+    suffix = f"{container[1]}</Content></RefDoc>{closing}</MsgHead>\n"
+    return DECLARATION + prefix.encode(), suffix.encode()
+
+
+def content_open(content: ContentForm) -> bytes:
+    """What stands before a Melding inside the content: a Base64Container holds a document with its declaration."""
+    return b"" if content == "inline" else DECLARATION
+
+
+def content_pieces(melding: Iterable[bytes], content: ContentForm) -> Iterator[bytes]:
+    """What stands in the content for a Melding: itself, or the base64 of it as a document of its own, in one line."""
+    if content == "inline":
+        yield from melding
+        return
+    held = content_open(content)
+    for piece in melding:
+        held += piece
+        whole = len(held) // 3 * 3
+        yield base64.b64encode(memoryview(held)[:whole])
+        held = held[whole:]
+    yield base64.b64encode(held)
+
+
+def content_size(melding_bytes: int, content: ContentForm) -> int:
+    """Bytes of the content for a Melding of that many bytes, exact."""
+    return melding_bytes if content == "inline" else -(-(len(content_open(content)) + melding_bytes) // 3) * 4
+
+
+def read_melding(document: bytes) -> bytes:
+    """The Melding of a MsgHead document in canonical form (exclusive C14N), whichever way it is dressed.
+
+    Raises DataRefused when there is not exactly one. What libxml2 says is not shown: it quotes values.
+    """
+    try:
+        root = parse(document, "MsgHead", long_text=True)
+        content = [child for element in root.iter(f"{{{NAMESPACE}}}Content") for child in element]
+        if len(content) == 1 and content[0].tag == f"{{{CONTAINER}}}Base64Container":
+            content = [parse(base64.b64decode(content[0].text or ""), "Base64Container")]
+    except (DataRefused, ValueError):
+        raise DataRefused("the head message cannot be read", where="MsgHead", rule="well-formed XML") from None
+    if len(content) != 1:
+        raise DataRefused(f"the head message holds {len(content)} documents", where="MsgHead", rule="one Melding")
+    return etree.tostring(content[0], method="c14n", exclusive=True)
 
 
 def _info(message: HeadMessage) -> str:

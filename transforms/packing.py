@@ -1,45 +1,46 @@
 """From a finished MsgHead document to the mail a message handler sends, and back; and its exact size beforehand.
 
-Belongs here: gzip, CMS, base64, SOAP, MIME, and the arithmetic of their sizes. Does not belong here: keys, ids and
-times (they come as arguments), the ebMS signature and the sending itself. One thing is random by necessity: CMS draws
-a fresh content key and IV for each mail, so two packings of one document differ in bytes but never in length.
+Belongs here: gzip, base64, MIME, and the arithmetic of the finished mail. Does not belong here: the CMS envelope
+(``transforms.cms``), the SOAP part and its signature (``transforms.ebms``), keys, ids and times (they come as
+arguments), the sending itself.
+
+The envelope draws a fresh key for each mail, so two packings of one document differ in bytes but never in length: the
+mail of a submission is made once, kept, and sent again as it is.
 """
 
 from __future__ import annotations
 
 import binascii
+import hashlib
 import re
 import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Final
 
 import numpy as np
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.ciphers import algorithms
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from schemas.errors import DataRefused, WrongUse
-from transforms.envelope import xml_text
-
-EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
-SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-XLINK: Final = "http://www.w3.org/1999/xlink"
-TO_PARTY: Final = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
+from transforms import cms, ebms
+from transforms.certificates import Purpose, insist_usable
+from transforms.cms import KeyPair
+from transforms.ebms import Header, Signer
 
 SIGNATURE_ROOM: Final = 8_192
-"""Bytes to keep free below a limit while the mail is unsigned. The signed SOAP part of a real mail of 2023 had 6 394
-bytes (navikt/ebxml-processor, test resource oppgjørsmelding); ours has about 1 200 without a signature."""
+"""Bytes to keep free below a limit where another message handler signs. The signed SOAP part of a real mail of 2023 had
+6 394 bytes (navikt/ebxml-processor, test resource oppgjørsmelding); ours has about 1 200 without a signature."""
 
 _LINE: Final = 76  # RFC 2045, section 6.8
-_BLOCK: Final = 16
+_LINE_BYTES: Final = 57
+_LINES_AT_ONCE: Final = 4_096
 _GZIP: Final = zlib.MAX_WBITS | 16
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-_SMALLEST_KEY: Final = 2048
 _LONGEST_HEADER_VALUE: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9._@+-]+")
 _BOUNDARY: Final = re.compile(r"[A-Za-z0-9=_.-]{1,70}")  # RFC 2046 allows 70
@@ -64,7 +65,11 @@ class PackingIds:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How one document is packed. certificate: the receiver's, RSA. description: eb:Description, if not empty."""
+    """How one document is packed.
+
+    certificate: the receiver's, RSA. description: eb:Description, if not empty. signer: who signs the SOAP part; None
+    leaves it to the message handler that sends (then keep ``SIGNATURE_ROOM`` free).
+    """
 
     gzip: bool
     certificate: x509.Certificate
@@ -79,6 +84,7 @@ class Packing:
     from_mail: str
     to_mail: str
     description: str = ""
+    signer: Signer | None = None
 
 
 # --- the way out ------------------------------------------------------------------------------------------------------
@@ -94,12 +100,40 @@ def pack(document: bytes, packing: Packing) -> bytes:
 
 def pack_payload(payload: bytes, packing: Packing) -> bytes:
     """The same for a payload that is ready for encryption: the document, or its gzip (``packing.gzip`` is not read)."""
-    before, after = _around(packing)
-    check_certificate(packing.certificate, packing.ids.timestamp)
-    mail = b"".join([before, _base64_lines(encrypt(payload, packing.certificate)), after])
-    if len(mail) != packed_size_of_payload(len(payload), packing):
+    return b"".join(mail_pieces([payload], len(payload), packing))
+
+
+def mail_pieces(payload: Iterable[bytes], length: int, packing: Packing) -> Iterator[bytes]:
+    """The same piece by piece, the payload of ``length`` bytes too: of the part, the ciphertext alone is held.
+
+    It is held because the signature over it stands before it in the mail.
+    """
+    _check_header_values(packing)
+    insist_usable(packing.certificate, Purpose.ENCRYPTION, packing.ids.timestamp, packing.to_her)
+    if packing.signer:
+        insist_usable(packing.signer.certificate, Purpose.SIGNING, packing.ids.timestamp, packing.from_her)
+    sealed: deque[bytes] = deque()
+    digest = hashlib.sha256()
+    for piece in cms.envelope(payload, length, packing.certificate):
+        digest.update(piece)
+        sealed.append(piece)
+    made = 0
+    for piece in _finished(sealed, digest.digest(), packing):
+        made += len(piece)
+        yield piece
+    if made != packed_size_of_payload(length, packing):
         raise RuntimeError("the size of a mail differs from its arithmetic; the splitter cannot be trusted")
-    return mail
+
+
+def _finished(sealed: deque[bytes], digest: bytes, packing: Packing) -> Iterator[bytes]:
+    yield _until_payload(packing, _soap(packing, digest))
+    yield from _base64_lines(sealed)
+    yield _end(packing)
+
+
+def _soap(packing: Packing, digest: bytes) -> bytes:
+    header = _header(packing)
+    return ebms.signed_soap(header, digest, packing.signer) if packing.signer else ebms.soap(header)
 
 
 def compressor() -> zlib._Compress:
@@ -113,41 +147,25 @@ def gzip_payload(document: bytes) -> bytes:
     return stream.compress(document) + stream.flush()
 
 
-def encrypt(payload: bytes, certificate: x509.Certificate) -> bytes:
-    """CMS EnvelopedData in DER: AES-256-CBC, the key by RSA PKCS#1 v1.5, recipient by issuer and serial number."""
-    builder = pkcs7.PKCS7EnvelopeBuilder().set_data(payload).add_recipient(certificate)
-    # The library's default is AES-128, which the network's rules do not name.
-    builder = builder.set_content_encryption_algorithm(algorithms.AES256)
-    return builder.encrypt(Encoding.DER, [pkcs7.PKCS7Options.Binary])
+def opened_payload(payload: bytes) -> bytes:
+    """The document of a payload, which is gzip where it says so."""
+    return zlib.decompress(payload, _GZIP) if payload.startswith(_GZIP_MAGIC) else payload
 
 
-def check_certificate(certificate: x509.Certificate, at: datetime) -> None:
-    """Raises WrongUse, naming the check that failed, when this certificate cannot be used at that time."""
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise _certificate_refused("its key is not RSA")
-    if key.key_size < _SMALLEST_KEY:
-        raise _certificate_refused(f"its key has {key.key_size} bits, fewer than {_SMALLEST_KEY}")
-    if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
-        raise _certificate_refused(f"it is not valid on {at.astimezone(UTC):%Y-%m-%d}")
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return
-    if not usage.key_encipherment:
-        raise _certificate_refused("its keyUsage does not include keyEncipherment")
+def _base64_lines(pieces: deque[bytes]) -> Iterator[bytes]:
+    """Base64 in lines of 76 characters, each ended by CRLF; takes the pieces out, so that memory falls on the way."""
+    block = _LINE_BYTES * _LINES_AT_ONCE
+    held = bytearray()
+    while pieces:
+        held += pieces.popleft()
+        while len(held) >= block:
+            yield _lines(bytes(held[:block]))
+            del held[:block]
+    yield _lines(bytes(held))
 
 
-def _certificate_refused(reason: str) -> WrongUse:
-    return WrongUse(
-        f"the receiver's certificate cannot be used: {reason}",
-        where="certificate of the receiver",
-        fix="fetch the receiver's current encryption certificate from the Address Register",
-    )
-
-
-def _base64_lines(data: bytes) -> bytes:
-    """Base64 in lines of 76 characters, each ended by CRLF, as arrays: a mail has a million lines."""
+def _lines(data: bytes) -> bytes:
+    """As arrays: a mail has a million lines."""
     text = binascii.b2a_base64(data, newline=False)
     full = len(text) // _LINE
     lines = np.empty((full, _LINE + 2), dtype=np.uint8)
@@ -157,27 +175,38 @@ def _base64_lines(data: bytes) -> bytes:
     return lines.tobytes() + (rest + b"\r\n" if rest else b"")
 
 
-# --- SOAP and MIME ----------------------------------------------------------------------------------------------------
+# --- MIME -------------------------------------------------------------------------------------------------------------
 
 
-def _around(packing: Packing) -> tuple[bytes, bytes]:
-    """The mail before and after the payload's base64."""
+def _until_payload(packing: Packing, soap: bytes) -> bytes:
+    """The mail before the payload's base64."""
+    return b"".join([_before_soap(packing), _lines(soap), _before_payload(packing)])
+
+
+def _before_soap(packing: Packing) -> bytes:
     ids = packing.ids
-    _check_header_values(packing)
-    before = (
+    return (
         f"{_mail_headers(packing)}\r\n"
         f"--{ids.boundary}\r\n"
         f'Content-Type: text/xml; charset="UTF-8"\r\n'
         f"Content-Transfer-Encoding: base64\r\n"
         f"Content-ID: <{ids.soap_content_id}>\r\n\r\n"
-        f"{_base64_lines(soap(packing)).decode('ascii')}"
+    ).encode("ascii")
+
+
+def _before_payload(packing: Packing) -> bytes:
+    ids = packing.ids
+    return (
         f"--{ids.boundary}\r\n"
         f'Content-Type: application/pkcs7-mime; smime-type="enveloped-data";\r\n name="payload.p7m"\r\n'
         f"Content-Transfer-Encoding: base64\r\n"
         f'Content-Disposition: attachment; filename="payload.p7m"\r\n'
         f"Content-ID: <{ids.payload_content_id}>\r\n\r\n"
-    )
-    return before.encode("ascii"), f"--{ids.boundary}--\r\n".encode("ascii")
+    ).encode("ascii")
+
+
+def _end(packing: Packing) -> bytes:
+    return f"--{packing.ids.boundary}--\r\n".encode("ascii")
 
 
 def _mail_headers(packing: Packing) -> str:
@@ -195,44 +224,21 @@ def _mail_headers(packing: Packing) -> str:
     )
 
 
-def soap(packing: Packing) -> bytes:
-    """The SOAP 1.1 envelope with the ebMS 2.0 header, unsigned, UTF-8. Source: HIS 1037:2011, msg-header-2_0.xsd."""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<SOAP:Envelope xmlns:SOAP="{SOAP}" xmlns:eb="{EB}" xmlns:xlink="{XLINK}">'
-        f"<SOAP:Header>{_message_header(packing)}"
-        f'<eb:AckRequested eb:version="2.0" SOAP:mustUnderstand="1" SOAP:actor="{TO_PARTY}" eb:signed="true"/>'
-        "</SOAP:Header>"
-        '<SOAP:Body><eb:Manifest eb:version="2.0">'
-        f'<eb:Reference xlink:type="simple" xlink:href="cid:{packing.ids.payload_content_id}"/>'
-        "</eb:Manifest></SOAP:Body></SOAP:Envelope>\n"
-    ).encode()
-
-
-def _message_header(packing: Packing) -> str:
+def _header(packing: Packing) -> Header:
     ids = packing.ids
-    return (
-        '<eb:MessageHeader eb:version="2.0" SOAP:mustUnderstand="1">'
-        f"<eb:From>{_party(packing.from_her, packing.from_role, 'eb:From')}</eb:From>"
-        f"<eb:To>{_party(packing.to_her, packing.to_role, 'eb:To')}</eb:To>"
-        f"<eb:CPAId>{xml_text(packing.cpa_id, 'eb:CPAId')}</eb:CPAId>"
-        f"<eb:ConversationId>{xml_text(ids.conversation_id, 'eb:ConversationId')}</eb:ConversationId>"
-        f'<eb:Service eb:type="string">{xml_text(packing.service, "eb:Service")}</eb:Service>'
-        f"<eb:Action>{xml_text(packing.action, 'eb:Action')}</eb:Action>"
-        f"<eb:MessageData><eb:MessageId>{xml_text(ids.message_id, 'eb:MessageId')}</eb:MessageId>"
-        f"<eb:Timestamp>{ids.timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}</eb:Timestamp></eb:MessageData>"
-        f"<eb:DuplicateElimination/>{_description(packing.description)}</eb:MessageHeader>"
-    )
-
-
-def _description(text: str) -> str:
-    return text and f'<eb:Description xml:lang="no">{xml_text(text, "eb:Description")}</eb:Description>'
-
-
-def _party(her_id: str, role: str, where: str) -> str:
-    return (
-        f'<eb:PartyId eb:type="HER">{xml_text(her_id, f"{where}/eb:PartyId")}</eb:PartyId>'
-        f"<eb:Role>{xml_text(role, f'{where}/eb:Role')}</eb:Role>"
+    return Header(
+        from_her=packing.from_her,
+        to_her=packing.to_her,
+        from_role=packing.from_role,
+        to_role=packing.to_role,
+        cpa_id=packing.cpa_id,
+        service=packing.service,
+        action=packing.action,
+        conversation_id=ids.conversation_id,
+        message_id=ids.message_id,
+        timestamp=ids.timestamp,
+        payload_content_id=ids.payload_content_id,
+        description=packing.description,
     )
 
 
@@ -269,9 +275,15 @@ def packed_size(document_length: int, packing: Packing) -> int:
 
 
 def packed_size_of_payload(payload_length: int, packing: Packing) -> int:
-    """Bytes of the finished mail for a payload (document or its gzip) of that many bytes, exact and monotone."""
-    before, after = _around(packing)
-    return len(before) + base64_size(envelope_size(payload_length, packing.certificate)) + len(after)
+    """Bytes of the finished, signed mail for a payload (document or its gzip) of that many bytes; exact, monotone."""
+    _check_header_values(packing)
+    return (
+        len(_before_soap(packing))
+        + base64_size(ebms.soap_size(_header(packing), packing.signer))
+        + len(_before_payload(packing))
+        + base64_size(cms.envelope_size(payload_length, packing.certificate))
+        + len(_end(packing))
+    )
 
 
 def base64_size(length: int) -> int:
@@ -280,62 +292,55 @@ def base64_size(length: int) -> int:
     return characters + 2 * -(-characters // _LINE)
 
 
-def envelope_size(payload_length: int, certificate: x509.Certificate) -> int:
-    """Bytes of the CMS EnvelopedData in DER. Source of the structure: RFC 5652, section 6.1."""
-    algorithm = _tlv(_OID + _tlv(_BLOCK))
-    padded = (payload_length // _BLOCK + 1) * _BLOCK
-    content = _tlv(_OID + algorithm + _tlv(padded))
-    recipients = _tlv(_recipient_size(certificate))
-    return _tlv(_OID + _tlv(_tlv(_VERSION + recipients + content)))
-
-
-_OID: Final = 11  # each of the four object identifiers used here takes 9 octets and their head
-_VERSION: Final = 3
-_NULL: Final = 2
-
-
-def _recipient_size(certificate: x509.Certificate) -> int:
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise _certificate_refused("its key is not RSA")
-    serial = _tlv(certificate.serial_number.bit_length() // 8 + 1)
-    name = _tlv(len(certificate.issuer.public_bytes()) + serial)
-    return _tlv(_VERSION + name + _tlv(_OID + _NULL) + _tlv((key.key_size + 7) // 8))
-
-
-def _tlv(length: int) -> int:
-    """Octets of a DER value of ``length`` octets with its tag and length."""
-    octets = 0 if length < 128 else (length.bit_length() + 7) // 8  # noqa: PLR2004 - X.690, 8.1.3
-    return 2 + octets + length
-
-
 # --- the way back -----------------------------------------------------------------------------------------------------
 
 
-def unpack(mail: bytes, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bytes:
-    """The MsgHead document of a mail, decrypted and, where it is gzip, decompressed.
+def unpack(mail: bytes, holders: Sequence[KeyPair]) -> bytes:
+    """The MsgHead document of a mail, decrypted and, where it is gzip, decompressed. The signature is not looked at.
 
-    Raises DataRefused with one and the same sentence for every fault of decryption: CMS has no integrity, and a
-    detailed answer would help someone who tries keys or alters mails.
+    holders: the receiver's key pairs, old and new. Raises DataRefused with one and the same sentence for every fault
+    of decryption (``transforms.cms``).
     """
-    envelope = payload_part(mail)
+    payload = cms.decrypt(payload_part(mail), holders)
     try:
-        payload = pkcs7.pkcs7_decrypt_der(envelope, certificate, key, [])
-        return zlib.decompress(payload, _GZIP) if payload.startswith(_GZIP_MAGIC) else payload
-    except (ValueError, UnsupportedAlgorithm, zlib.error):
+        return opened_payload(payload)
+    except zlib.error:
         raise DataRefused(
-            "the mail cannot be decrypted", where="application/pkcs7-mime", fix="use the receiver's own key"
+            "the envelope cannot be opened",
+            where="application/pkcs7-mime",
+            fix="use the receiver's own key, old or new",
         ) from None
 
 
 def payload_part(mail: bytes) -> bytes:
     """The CMS bytes of a mail. Raises DataRefused when there is not exactly one such part."""
-    parts = [
-        part
-        for part in message_from_bytes(mail, policy=policy.SMTP).walk()
-        if part.get_content_type() == "application/pkcs7-mime"
-    ]
-    content = parts[0].get_payload(decode=True) if len(parts) == 1 else None
-    if not isinstance(content, bytes):
+    return _content(_payload_part(_parts(mail)))
+
+
+def verify_mail(mail: bytes) -> x509.Certificate:
+    """The certificate that signed SOAP part and payload of a mail; DataRefused as in ``transforms.ebms.verify``."""
+    parts = _parts(mail)
+    soap = [part for part in parts if part.get_content_type() == "text/xml"]
+    if len(soap) != 1:
+        raise DataRefused("the mail does not hold exactly one SOAP part", where="text/xml")
+    payload = _payload_part(parts)
+    name = str(payload.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
+    return ebms.verify(_content(soap[0]), {name: _content(payload)})
+
+
+def _parts(mail: bytes) -> list[EmailMessage]:
+    return [part for part in message_from_bytes(mail, policy=policy.SMTP).walk() if isinstance(part, EmailMessage)]
+
+
+def _payload_part(parts: Sequence[EmailMessage]) -> EmailMessage:
+    found = [part for part in parts if part.get_content_type() == "application/pkcs7-mime"]
+    if len(found) != 1:
         raise DataRefused("the mail does not hold exactly one encrypted part", where="application/pkcs7-mime")
+    return found[0]
+
+
+def _content(part: EmailMessage) -> bytes:
+    content = part.get_payload(decode=True)
+    if not isinstance(content, bytes):
+        raise DataRefused("a part of the mail has no content", where=part.get_content_type())
     return content

@@ -4,7 +4,9 @@ Belongs here: the decision per row. Does not belong here: quality of rows, and w
 
 Source: "activity with end in the period (and open stays) + every referral that was open, received or closed in the
 period" (npr-rules 3.6, inferred, certainty C: the official statement is only "data om aktivitet"). Periods
-are cumulative from 1 January.
+are cumulative from 1 January. A monthly report is *for* waiting list and gjestepasientoppgjør (A); that it leaves
+other activity out is said nowhere, and how guest patients are told is not known, so it carries all of it (C):
+docs/calendar.md.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def as_of(episodes: pl.DataFrame, period: Period) -> pl.DataFrame:
 
 def _own(name: str, frame: pl.DataFrame, period: Period, modules: tuple[str, ...]) -> pl.Series:
     """Reason that lies in the row itself."""
-    if name in TELLING and name in CARRIED_BY and not _carried(name, modules):
+    if name in TELLING and name in CARRIED_BY and not carried(name, modules):
         return pl.repeat(NOT_ASKED, frame.height, dtype=pl.String, eager=True)
     match name:
         case "episodes":
@@ -89,12 +91,13 @@ def _own(name: str, frame: pl.DataFrame, period: Period, modules: tuple[str, ...
     return frame.select(reason=pl.repeat(None, pl.len(), dtype=pl.String).fill_null(reason)).to_series()
 
 
-def _carried(name: str, modules: tuple[str, ...]) -> bool:
+def carried(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether one of the messages carries the rows of a table."""
     return bool(set(CARRIED_BY.get(name, ACTIVITY)) & set(modules))
 
 
 def _uncarried(name: str, own: pl.Series, modules: tuple[str, ...]) -> pl.Series:
-    return own if name == "patients" or _carried(name, modules) else own.fill_null(NOT_ASKED)
+    return own if name == "patients" or carried(name, modules) else own.fill_null(NOT_ASKED)
 
 
 def _outside(first: pl.Expr, last: pl.Expr, period: Period, reasons: tuple[str, str]) -> pl.Expr:
@@ -135,7 +138,7 @@ def _with_activity(staged: Frames, reasons: Mapping[str, pl.Series], modules: tu
     active += [
         staged[name].filter(reasons[name].is_null())["_patient"]
         for name in TELLING
-        if name in staged and _carried(name, modules)
+        if name in staged and carried(name, modules)
     ]
     alive = staged["patients"]["_patient"].is_in(pl.concat(active).unique().implode())
     return pl.select(pl.when(~alive).then(pl.lit("no_activity_in_period"))).to_series()

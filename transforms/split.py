@@ -7,6 +7,7 @@ large a mail becomes (a function passed in, see ``transforms.packing``) and the 
 from __future__ import annotations
 
 import zlib
+from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from schemas.config import SplitAgreement
 from schemas.errors import DataRefused, WrongUse
+from schemas.receivers import ContentForm
+from transforms.envelope import content_open, content_size
 from transforms.packing import compressor
 
 Ends = NDArray[np.int64]
@@ -77,33 +80,53 @@ def plan_parts(ends: Ends, fixed: Fixed, size_of: Callable[[int], int], limit: i
     return parts
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a part's document holds besides its patients.
+
+    head, tail: bytes of the head message. prefix, suffix: bytes of the Melding. content: how the Melding is written.
+    """
+
+    prefix: bytes
+    suffix: bytes
+    head: bytes = b""
+    tail: bytes = b""
+    content: ContentForm = "inline"
+
+    def document_bytes(self, patients: int) -> int:
+        """Length of the document with so many bytes of patients."""
+        melding = len(self.prefix) + patients + len(self.suffix)
+        return len(self.head) + content_size(melding, self.content) + len(self.tail)
+
+
 def plan_parts_gzip(
     chunks: Callable[[int, int], bytes],
     ends: Ends,
-    prefix_of: Callable[[int], bytes],
-    suffix: bytes,
+    around: Callable[[int], Around],
     size_of_payload: Callable[[int], int],
     limit: int,
 ) -> Iterator[tuple[Part, bytes]]:
     """The same for gzip: each part with its finished gzip payload, one part in memory at a time.
 
-    chunks(a, b): the bytes of patients a up to b. prefix_of: document bytes before the fragments, by place of the part.
-    Every part is one gzip stream, made once; sizes are exact, since each trial ends a copy of the stream.
+    chunks(a, b): the bytes of patients a up to b. around: the rest of the document, by place of the part. Every part
+    is one gzip stream, made once; sizes are exact, since each trial ends a copy of the stream.
     """
     _check_order(ends)
     room = _largest(size_of_payload, limit)
     first = number = 0
     while first < len(ends):
-        prefix = prefix_of(number)
-        shell = _Stream.opened(prefix, suffix)
+        dress = around(number)
+        shell = _Stream.opened(dress)
         if shell.size > room:
             raise _limit_too_small(size_of_payload(shell.size), limit)
         last, stream = _fill(first, ends, chunks, shell, room)
         if last == first:
             alone = shell.plus(chunks(first, first + 1))
             raise PatientTooLarge(first, size_of_payload(alone.size), limit)
-        length = len(prefix) + _offset(ends, last) - _offset(ends, first) + len(suffix)
-        yield Part(first, last, length, size_of_payload(stream.size)), stream.payload()
+        length = dress.document_bytes(_offset(ends, last) - _offset(ends, first))
+        part, payload = Part(first, last, length, size_of_payload(stream.size)), stream.payload()
+        del stream  # its pieces are the payload once more
+        yield part, payload
         first, number = last, number + 1
 
 
@@ -167,27 +190,45 @@ class _Stream:
 
     codec: zlib._Compress
     pieces: tuple[bytes, ...]
-    tail: bytes  # what the suffix and the end of the stream would add here
-    suffix: bytes
-    taken: int  # document bytes so far, the suffix included
+    ending: bytes  # what the rest of the document and the end of the stream would add here
+    around: Around
+    held: bytes  # up to two bytes that base64 keeps back until three are there
+    taken: int  # bytes of the Melding so far, its suffix included
 
     @classmethod
-    def opened(cls, prefix: bytes, suffix: bytes) -> _Stream:
-        return cls(compressor(), (), b"", suffix, len(suffix)).plus(prefix)
+    def opened(cls, around: Around) -> _Stream:
+        codec = compressor()
+        begun = codec.compress(around.head)
+        held = content_open(around.content)
+        return cls(codec, (begun,), b"", around, held, len(around.suffix)).plus(around.prefix)
 
     def plus(self, data: bytes) -> _Stream:
         codec = self.codec.copy()
-        piece = codec.compress(data)
+        text, held = _written(self.held + data, self.around.content)
+        piece = codec.compress(text)
         end = codec.copy()
-        tail = end.compress(self.suffix) + end.flush()
-        return _Stream(codec, (*self.pieces, piece), tail, self.suffix, self.taken + len(data))
+        rest = _rest(held + self.around.suffix, self.around.content) + self.around.tail
+        ending = end.compress(rest) + end.flush()
+        return _Stream(codec, (*self.pieces, piece), ending, self.around, held, self.taken + len(data))
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.pieces)) + len(self.tail)
+        return sum(map(len, self.pieces)) + len(self.ending)
 
     def payload(self) -> bytes:
-        return b"".join([*self.pieces, self.tail])
+        return b"".join([*self.pieces, self.ending])
+
+
+def _written(data: bytes, content: ContentForm) -> tuple[bytes, bytes]:
+    """The text that stands for the data, and what is held back."""
+    if content == "inline":
+        return data, b""
+    whole = len(data) // 3 * 3
+    return b64encode(memoryview(data)[:whole]), data[whole:]
+
+
+def _rest(data: bytes, content: ContentForm) -> bytes:
+    return data if content == "inline" else b64encode(data)
 
 
 def _fill(

@@ -1,0 +1,82 @@
+"""What is due on this machine: its units, its calendar and its ledger put before ``transforms.due``.
+
+Belongs here: gathering what that function asks for. Does not belong here: deciding, printing, starting runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from assets.ports import SubmissionStates
+from pipelines.calendar_home import CalendarHome
+from pipelines.schemas_home import registry_of
+from pipelines.settings import Settings
+from schemas.deadlines import gaps
+from schemas.errors import WrongUse
+from schemas.period import kinds
+from transforms.due import OSLO, Due, Reporter, StateLine, outlook
+
+
+class NothingSent:
+    """The states of a machine that keeps no ledger: nothing was sent."""
+
+    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:  # noqa: ARG002
+        """No rows."""
+        return ()
+
+
+def today(now: dt.datetime) -> dt.date:
+    """The day in Norway. now: with time zone."""
+    return now.astimezone(OSLO).date()
+
+
+def agenda(
+    settings: Settings,
+    states: SubmissionStates,
+    now: dt.datetime,
+    *,
+    on: dt.date | None = None,
+    since: dt.date | None = None,
+    units: Sequence[str] = (),
+) -> list[Due]:
+    """Every planned submission as it stands on a day, see ``transforms.due.outlook``.
+
+    on: by default today in Norway. since: by default 1 January of that year, so that a machine that begins is not told
+    of all it never sent; a unit's ``reports_since`` goes before. units: empty = all of npr.toml.
+    """
+    day = on or today(now)
+    reporters = [
+        Reporter(name, unit.kind, unit.isf, unit.reports_since)
+        for name, unit in settings.config.units.items()
+        if not units or name in units
+    ]
+    if unknown := set(units) - set(settings.config.units):
+        known = ", ".join(settings.config.units)
+        raise WrongUse(f"no unit {min(unknown)!r} in {settings.path}", where="--unit", fix=f"units are {known}")
+    calendar = CalendarHome(settings.home).deadlines()
+    mine = [line for line in states.states(now) if line.profile == settings.config.profile]
+    begin = since or dt.date(day.year, 1, 1)
+    return outlook(reporters, calendar, mine, day, since=begin, carriers=_carriers(settings))
+
+
+def unknown(settings: Settings, on: dt.date) -> list[str]:
+    """What no table and no draft says of that year, and of the annual report before it: nothing due may mean that."""
+    calendar = CalendarHome(settings.home).deadlines()
+    if on.year > kinds().years.last:
+        return [f"there are no periods of {on.year} yet"]
+    lost = gaps(on.year, calendar), [gap for gap in gaps(on.year - 1, calendar) if gap.startswith(f"{on.year - 1}-A")]
+    return [
+        f"{len(missing)} deadlines of {year} are in no table: npr calendar propose {year}"
+        for year, missing in zip((on.year, on.year - 1), lost, strict=True)
+        if missing
+    ]
+
+
+def _carriers(settings: Settings) -> dict[int, str]:
+    """Data year -> module that carries NPR-melding-TSB, for the years that have a version."""
+    registry = registry_of(settings.home)
+    years = registry.versions()["years"]
+    return {
+        int(year): settings.config.tsb.module or registry.tsb_module(entry["version"]) for year, entry in years.items()
+    }

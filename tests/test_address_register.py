@@ -1,0 +1,203 @@
+"""The Address Register, asked over HTTP: a stand-in that answers as NHN's does, on this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from authority import Authority, key_of, pem, private_file, private_pem
+from conftest import ROOT
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from assets.ports import Options, Run
+from pipelines.address_register import MOST_BYTES, AddressRegister
+from pipelines.settings import load_settings
+from pipelines.store import DiskStore
+from pipelines.workbench import DiskWorkbench
+from schemas.errors import DataRefused, WrongUse
+from transforms.certificates import Purpose
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+CERTIFICATE = Authority.root("Test root", NOW).issue(Purpose.ENCRYPTION)
+PARTY = {
+    "herId": 94378,
+    "name": "NPR",
+    "type": "Service",
+    "serviceDetails": {"parentOrganization": {"organizationDetails": {"organizationNumber": 900000014}}},
+    "ediAddress": "npr@edi.nhn.no",
+    "validFrom": "2020-01-01T00:00:00",
+    "validTo": None,
+    "unheardOf": {},
+}
+
+
+def _told(certificate: x509.Certificate) -> dict[str, str]:
+    return {
+        "thumbprint": certificate.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - as the register does
+        "certificateValue": base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
+    }
+
+
+@dataclass
+class StandIn:
+    """answers: path -> status and body. asked: what was asked for, with its Authorization header."""
+
+    url: str = ""
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def register() -> Iterator[StandIn]:
+    stand_in = StandIn(
+        answers={
+            "/api/v1/communicationparty/94378": (200, PARTY),
+            "/api/v1/certificate/94378/encryption": (200, _told(CERTIFICATE)),
+        }
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            stand_in.asked.append((self.path, self.headers.get("Authorization", "")))
+            status, body = stand_in.answers.get(self.path, (404, {}))
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        stand_in.url = f"http://127.0.0.1:{server.server_port}"
+        yield stand_in
+        server.shutdown()
+
+
+def _at(register: StandIn, home: Path, now: datetime = NOW) -> AddressRegister:
+    return AddressRegister(
+        register.url, DiskStore(home), lambda method, url: {"Authorization": f"{method} {url}"}, lambda: now
+    )
+
+
+def test_a_party_and_its_certificate(register: StandIn, home: Path) -> None:
+    asked = _at(register, home)
+    party = asked.party("94378")
+    assert (party.name, party.edi_address, party.organisation) == ("NPR", "npr@edi.nhn.no", "900000014")
+    assert asked.certificate("94378", Purpose.ENCRYPTION) == CERTIFICATE
+    path = "/api/v1/communicationparty/94378"
+    assert register.asked[0] == (path, f"GET {register.url}{path}")
+
+
+def test_an_answer_is_kept_for_twelve_hours_and_no_longer(register: StandIn, home: Path) -> None:
+    for hours, times in ((0, 1), (1, 1), (11.9, 1), (12, 2), (13, 2), (24.1, 3)):
+        found = _at(register, home, NOW + timedelta(hours=hours)).certificate("94378", Purpose.ENCRYPTION)
+        assert found == CERTIFICATE
+        assert len(register.asked) == times
+    register.answers.clear()
+    with pytest.raises(DataRefused, match="404"):  # an old answer never stands in for a new one
+        _at(register, home, NOW + timedelta(hours=40)).certificate("94378", Purpose.ENCRYPTION)
+    (home / "address-register" / "certificate-94378-encryption.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataRefused, match="404"):
+        _at(register, home).certificate("94378", Purpose.ENCRYPTION)
+
+
+def test_answers_of_another_register_are_not_used(register: StandIn, home: Path) -> None:
+    _at(register, home).certificate("94378", Purpose.ENCRYPTION)
+    with pytest.raises(DataRefused, match="cannot be asked for HER-id 94378: ConnectError"):
+        AddressRegister("http://127.0.0.1:9", DiskStore(home), now=lambda: NOW).certificate("94378", Purpose.ENCRYPTION)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (401, {}, "wants an access token"),
+        (403, {}, "does not let this client in"),
+        (404, {}, "does not know it"),
+        (500, {}, "cannot answer now"),
+        (302, {}, "cannot answer now"),
+        (200, b"<html>", "not what its description says"),
+        (200, [], "not what its description says"),
+        (200, {"thumbprint": "00", "certificateValue": "AAAA"}, "not what its description says"),
+        (200, _told(CERTIFICATE) | {"thumbprint": "00" * 20}, "not what its description says"),
+        (200, b" " * (MOST_BYTES + 1), "not what its description says"),
+    ],
+)
+def test_answers_that_will_not_do(register: StandIn, home: Path, status: int, body: object, reason: str) -> None:
+    register.answers["/api/v1/certificate/94378/encryption"] = (status, body)
+    with pytest.raises(DataRefused, match=reason) as caught:
+        _at(register, home).certificate("94378", Purpose.ENCRYPTION)
+    assert "94378" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"herId": 1}, "not what its description says"),
+        ({"validTo": "2026-03-01T00:00:00"}, "not in force"),
+        ({"validFrom": "2026-03-09T00:00:00+01:00"}, "not in force"),
+    ],
+)
+def test_parties_that_will_not_do(register: StandIn, home: Path, change: dict[str, object], reason: str) -> None:
+    register.answers["/api/v1/communicationparty/94378"] = (200, PARTY | change)
+    with pytest.raises(DataRefused, match=reason):
+        _at(register, home).party("94378")
+    with pytest.raises(WrongUse, match="a HER-id is a number"):
+        _at(register, home).party("../94378")
+
+
+def test_a_run_asks_the_register_where_no_file_is_given(register: StandIn, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    issuer = Authority.root("Test root", now)
+    certificate = issuer.issue(Purpose.ENCRYPTION, organisation="900000014")
+    signing = issuer.issue(Purpose.SIGNING, organisation="900000014")
+    register.answers["/api/v1/certificate/94378/encryption"] = (200, _told(certificate))
+    (tmp_path / "ca.pem").write_bytes(pem(issuer.certificate))
+    private_file(tmp_path / "own.pem", private_pem(key_of("party")) + pem(signing))
+
+    def opened(organisation: str, profile: str = "production") -> Run:
+        lines = [
+            "[certificates]",
+            'signing = [{ file = "own.pem" }]',
+            f'address_register = "{register.url}"',
+            f'receiver_organisations = ["{organisation}"]',
+            'receiver_mail = "npr@edi.nhn.no"',
+            'trust = ["ca.pem"]',
+        ]
+        text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+        (tmp_path / "npr.toml").write_text("\n".join([text, *lines]), encoding="utf-8")
+        settings = load_settings(config=tmp_path / "npr.toml", home=tmp_path / "var", profile=profile)
+        return DiskWorkbench(settings, Options()).open("2020-T1|nordfjell")
+
+    run = opened("900000014")
+    receiver, found = run.receiver()
+    assert (receiver.unit_her_id, receiver.mail, found) == ("94378", "npr@edi.nhn.no", certificate)
+    signer = run.signer()
+    assert signer is not None
+    assert signer.certificate == signing
+    with pytest.raises(
+        WrongUse, match=r"HER-id 94378 .* belongs to organisation 900000014, and HER-id 94378 to 900000022"
+    ):
+        opened("900000022").receiver()
+    with pytest.raises(DataRefused, match="HER-id 121017: the Address Register does not know it"):
+        opened("900000014", "validation").receiver()
+    issuer_of_another = Authority.root("Test stranger", now)
+    strange = issuer_of_another.issue(Purpose.ENCRYPTION, organisation="900000014")
+    register.answers["/api/v1/certificate/94378/encryption"] = (200, _told(strange))
+    assert run.receiver()[1] == certificate  # kept
+    shutil.rmtree(tmp_path / "var" / "address-register")
+    with pytest.raises(WrongUse, match="its chain does not lead to a CA that is trusted"):
+        run.receiver()

@@ -33,6 +33,10 @@ OWN_COLUMNS = {
     "rule": "rule that speaks",
     "column": "field that the fault lies in",
     "table": "contract table",
+    "enhet": "enhetID of the department of the record",
+    "fields": "attributes or classes that the rule speaks of",
+    "class": "node of the message, and name of its class table",
+    "under": "rule by which a record above, or the department, is dropped already; counted there",
 }
 
 

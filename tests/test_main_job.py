@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from conftest import ROOT, SAMPLE, Finished, call, call_process
 from shipment import melding, opened, patients
 
+from schemas import rulebook
 from schemas.layouts import load_layout
 from schemas.xsd import compile_with_head, validate_stream
 
@@ -119,6 +121,21 @@ def test_findings_say_what_npr_would_do(finished: Finished) -> None:
     }
     # No large list is loaded: that is said, and is no pass.
     assert finished.unit("nordfjell")["unchecked"].keys() == {"DX-03", "PRO-03", "UNIT-03", "UNIT-06-LIST"}
+
+
+def test_a_rule_with_a_typo_stops_the_run_by_name(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(rulebook.FOLDER, tmp_path / "rules"))
+    text = (folder / "episode.toml").read_text(encoding="utf-8")
+    (folder / "episode.toml").write_text(text.replace("utDatoTid IS NULL", "utDatoTidd IS NULL", 1), encoding="utf-8")
+    monkeypatch.setattr(rulebook, "FOLDER", folder)
+    rulebook.rulebook.cache_clear()
+    try:
+        outcome = call("run", "2020-T1", "--unit", "sorvik", home=home)
+    finally:
+        rulebook.rulebook.cache_clear()
+    assert outcome.code == 2
+    assert "rule EPI-04: Episode has no utDatoTidd" in outcome.err
+    assert not list(home.glob("outbox/*"))
 
 
 def test_identity_numbers_are_nowhere_but_in_the_identity_tree(finished: Finished) -> None:

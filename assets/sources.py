@@ -40,7 +40,7 @@ FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 # The session's own zone must not decide what a time becomes, nor may a query fetch an extension.
 SESSION = """
 SET threads = 2; SET memory_limit = '1GB'; SET preserve_insertion_order = true; SET TimeZone = 'Europe/Oslo';
-SET autoinstall_known_extensions = false; CREATE SCHEMA raw
+SET autoinstall_known_extensions = false; SET enable_progress_bar = false; CREATE SCHEMA raw
 """
 
 

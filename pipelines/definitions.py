@@ -16,8 +16,10 @@ from assets.stages import assets, checks
 from pipelines.partitions import partitions
 from pipelines.settings import Settings
 from pipelines.workbench import PIPELINE, DiskWorkbench
+from schemas.config import Config
 
 JOB = "report"
+PREPARE = "prepare"
 OPTIONS = {
     "extract": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="folder of the extract"),
     "source": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="source mapping"),
@@ -28,6 +30,18 @@ OPTIONS = {
 
 def _silent(stage: str, done: int, total: int) -> None:
     """No progress shown."""
+
+
+def _executor(config: Config) -> dg.ExecutorDefinition:
+    match config.executor:
+        case "celery":
+            from pipelines.workers import executor  # noqa: PLC0415 - an extra that few install
+
+            return executor(config.workers)
+        case "multiprocess":
+            return dg.multiprocess_executor
+        case _:
+            return dg.in_process_executor
 
 
 def build(settings: Settings, progress: Callable[[str, int, int], None] = _silent) -> dg.Definitions:
@@ -41,12 +55,17 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
         return DiskWorkbench(settings, options, progress)
 
     keys = partitions(settings.config.units)
-    multiprocess = settings.config.executor == "multiprocess"
-    executor = dg.multiprocess_executor if multiprocess else dg.in_process_executor
     return dg.Definitions(
         assets=assets(keys, PIPELINE),
         asset_checks=checks(keys),
-        jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description="One period of one unit.")],
+        jobs=[
+            dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description="One period of one unit."),
+            dg.define_asset_job(
+                PREPARE,
+                selection=dg.AssetSelection.all() - dg.AssetSelection.assets("dispatch"),
+                description="The same without handing anything over.",
+            ),
+        ],
         resources={"workbench": workbench},
-        executor=executor,
+        executor=_executor(settings.config),
     )

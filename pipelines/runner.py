@@ -7,7 +7,7 @@ printing.
 from __future__ import annotations
 
 import logging
-import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,38 +22,70 @@ from pipelines.partitions import partition_key
 from pipelines.settings import Settings, export
 from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
-from schemas.errors import DataRefused, NprError
+from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Delivery, Key, Manifest, summary
 
 DAGSTER_YAML = Path(__file__).parent.parent / "dagster.yaml"
 
 
-def instance(home: Path) -> dg.DagsterInstance:
-    """The Dagster instance of NPR_HOME, with this project's dagster.yaml."""
+def instance(home: Path, yaml: Path | None = None) -> dg.DagsterInstance:
+    """The Dagster instance of NPR_HOME, with this project's dagster.yaml or the one given (npr.toml, dagster_yaml)."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
-    return dg.DagsterInstance.from_config(str(folder))
+    wanted, there = _dagster_yaml(yaml or DAGSTER_YAML), folder / "dagster.yaml"
+    # By rename and only where it differs: other runs may be reading it.
+    if not there.is_file() or there.read_bytes() != wanted:
+        beside = folder / f".dagster.yaml-{uuid.uuid4().hex}"
+        beside.write_bytes(wanted)
+        beside.replace(there)
+    # The first to open it makes its tables, and two at once would trip over each other.
+    with DiskStore(home).locked("dagster"):
+        return dg.DagsterInstance.from_config(str(folder))
+
+
+def _dagster_yaml(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WrongUse(
+            f"{path}: {error.strerror}", where="npr.toml, dagster_yaml", fix="see docs/operations.md"
+        ) from None
 
 
 def run_partition(
-    settings: Settings, period: str, unit: str, options: Options, progress: Callable[[str, int, int], None]
+    settings: Settings,
+    period: str,
+    unit: str,
+    options: Options,
+    progress: Callable[[str, int, int], None],
+    *,
+    send: bool = True,
 ) -> dict[str, Any]:
-    """Materialize all stages of one partition. Returns the summary; raises the refusal of the stage that refused."""
+    """Materialize the stages of one partition, the last only to send. Returns the summary.
+
+    Raises the refusal of the stage that refused.
+    """
     store = DiskStore(settings.home)
     store.prepare()
     store.sweep()
     # The stages' own messages are ours to print; Dagster keeps the event log either way.
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with store.locked(f"run-{period}-{unit}", timeout=1), instance(settings.home) as dagster:
+    with (
+        store.locked(f"run-{period}-{unit}", timeout=1),
+        instance(settings.home, settings.config.dagster_yaml) as dagster,
+    ):
         try:
-            _execute(settings, period, unit, options, progress, dagster)
+            _execute(
+                settings, period, unit, options, progress, dagster, definitions.JOB if send else definitions.PREPARE
+            )
         finally:
             store.publish_views()
     key = Key(period=period, unit=unit)
     manifest = store.load("manifest", key, Manifest)
-    delivery = store.load("dispatch", key, Delivery)
-    return summary(manifest, str(store.shipments(key, manifest.submission) / "manifest.json"), delivery.files)
+    folder = store.shipments(key, manifest.submission)
+    inside = {part.path: str(folder / part.path) for part in manifest.shipments}
+    files = store.load("dispatch", key, Delivery).files if send else inside
+    return summary(manifest, str(folder / "manifest.json"), files)
 
 
 def rulings_of(settings: Settings, period: str, unit: str) -> list[dict[str, Any]]:
@@ -71,6 +103,7 @@ def _execute(
     options: Options,
     progress: Callable[[str, int, int], None],
     dagster: dg.DagsterInstance,
+    name: str,
 ) -> None:
     config = {
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -86,15 +119,19 @@ def _execute(
         },
     }
     tags = {"dagster/partition": str(partition_key(period, unit))}
-    if settings.config.executor == "multiprocess":
+    if settings.config.executor != "in_process":
         export(settings)
+        if settings.config.executor == "celery":
+            from pipelines.workers import insist_broker  # noqa: PLC0415 - an extra that few install
+
+            insist_broker(settings.config.workers)
         from pipelines import location  # noqa: PLC0415 - reads the settings just exported
 
-        target = dg.reconstructable(location.job)
+        target = dg.reconstructable(location.job if name == definitions.JOB else location.prepare)
         result = dg.execute_job(target, instance=dagster, run_config=config, tags=tags)
         _raise(result.all_events if not result.success else [])
         return
-    job = definitions.build(settings, progress).resolve_job_def(definitions.JOB)
+    job = definitions.build(settings, progress).resolve_job_def(name)
     job.execute_in_process(instance=dagster, run_config=config, partition_key=partition_key(period, unit))
 
 

@@ -77,6 +77,7 @@ def export(settings: Settings) -> None:
     os.environ["NPR_CONFIG"] = str(settings.path)
     os.environ["NPR_HOME"] = str(settings.home)
     os.environ["NPR_PROFILE"] = settings.config.profile
+    os.environ["NPR_EXECUTOR"] = settings.config.executor
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -129,6 +130,7 @@ def _rooted(config: Config, root: Path) -> Config:
         for key, one in config.databases.items()
     }
     update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
     return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
 
 

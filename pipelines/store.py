@@ -18,8 +18,11 @@ is certain about submissions (``pipelines.ledger``); the analysts' database (``p
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +41,7 @@ from schemas.records import Key, Snapshot, Submission
 R = TypeVar("R", bound=BaseModel)
 IDENTITY = "identity"
 SUBMISSION = "submission.json"
+FOREIGN_SECONDS = 7 * 24 * 3600
 SNAPSHOT = "snapshot.json"
 GUARD = "guard"
 
@@ -97,8 +101,8 @@ class DiskStore:
     @contextmanager
     def writing(self, path: Path) -> Iterator[Path]:
         """A path to write to; synced and renamed to ``path`` when the block ends without error."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self.scratch(identity=self._is_identity(path)) as room:
+        with _clear_errors(path), self.scratch(identity=self._is_identity(path)) as room:
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside = room / path.name
             yield beside
             sync(beside)
@@ -110,8 +114,8 @@ class DiskStore:
     @contextmanager
     def writing_folder(self, path: Path) -> Iterator[Path]:
         """A folder to fill; renamed to ``path`` when the block ends without error, in place of an earlier one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self.scratch(identity=self._is_identity(path)) as room:
+        with _clear_errors(path), self.scratch(identity=self._is_identity(path)) as room:
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside = room / "new"
             beside.mkdir()
             yield beside
@@ -130,7 +134,7 @@ class DiskStore:
     def scratch(self, *, identity: bool = False) -> Iterator[Path]:
         """A private temporary folder, gone when the block ends. A killed run leaves it to the next ``sweep``."""
         self.prepare()
-        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        room = self._root(identity=identity) / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex[:12]}-{socket.gethostname()}"
         room.mkdir(mode=0o700)
         try:
             yield room
@@ -138,10 +142,10 @@ class DiskStore:
             shutil.rmtree(room, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the rooms of processes that are gone."""
+        """Remove the rooms of processes that are gone; of other machines on a shared folder, those long left alone."""
         for tmp in (self.home / "tmp", self.home / IDENTITY / "tmp"):
             for room in tmp.iterdir() if tmp.is_dir() else ():
-                if not _alive(int(room.name.partition("-")[0])):
+                if _abandoned(room):
                     shutil.rmtree(room, ignore_errors=True)
 
     def _is_identity(self, path: Path) -> bool:
@@ -235,6 +239,24 @@ def _list_gone(folder: Path, what: str) -> DataRefused:
     )
 
 
+# What a disk or its owner may say no with; any other error of the system is a bug of ours.
+_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EFBIG}
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SYSTEM:
+            raise
+        raise DataRefused(
+            f"{path.name} cannot be written: {error.strerror}; what was there before is unharmed",
+            where=str(path.parent),
+            fix="make room, or mend disk or permissions, and run again",
+        ) from None
+
+
 def sync(path: Path) -> None:
     """Have a file or folder on the disk."""
     checkpoint("store.fsync")
@@ -244,6 +266,18 @@ def sync(path: Path) -> None:
     finally:
         os.close(handle)
     checkpoint("store.fsynced")
+
+
+def _abandoned(room: Path) -> bool:
+    """Whether nobody works in a room. What runs on another machine cannot be seen from here, so it gets time."""
+    pid, _, rest = room.name.partition("-")
+    _, _, host = rest.partition("-")
+    if host in ("", socket.gethostname()):
+        return not _alive(int(pid))
+    try:
+        return time.time() - room.stat().st_mtime > FOREIGN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _alive(pid: int) -> bool:

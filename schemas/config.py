@@ -17,7 +17,7 @@ from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
 
 Profile = Literal["rehearsal", "validation", "production"]
-Executor = Literal["in_process", "multiprocess"]
+Executor = Literal["in_process", "multiprocess", "celery"]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 HerId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 # Norwegian number by the model's own datatype 801 (hdir/DHHR.API).
@@ -224,6 +224,15 @@ class Shipping(_Part):
     form: AgreedForm | None = None
 
 
+class Workers(_Part):
+    """Celery workers. redeliver_after: seconds after which a stage that a lost worker had is given to another one.
+
+    Must be longer than the longest stage: a stage still at work would be begun once more beside itself.
+    """
+
+    redeliver_after: int = Field(default=3600, ge=1)
+
+
 class TsbModule(_Part):
     """Overrides which module carries NPR-melding-TSB (tsb or sbs); empty = as versions.toml says."""
 
@@ -256,10 +265,13 @@ class LedgerSettings(_Part):
 
 
 class ChannelSettings(_Part):
-    """One way out. units: empty = all. Settings of a kind stand in a subclass of its own, told apart by ``kind``."""
+    """One way out. units: empty = all. profiles: empty = it serves nothing new, and can still be asked.
+
+    Settings of a kind stand in a subclass of its own, told apart by ``kind``.
+    """
 
     units: tuple[UnitKey, ...] = ()
-    profiles: tuple[Profile, ...] = Field(min_length=1)
+    profiles: tuple[Profile, ...] = ()
 
     def serves(self, unit: str, profile: str) -> bool:
         """Whether it is the way of this unit under this profile."""
@@ -284,6 +296,9 @@ class Config(_Part):
     databases: dict[UnitKey, Database] = Field(default_factory=dict)
     shipping: Shipping = Shipping()
     tsb: TsbModule = TsbModule()
+    workers: Workers = Workers()
+    dagster_yaml: Path | None = None
+    retention_days: int = Field(default=730, ge=1)
     guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)

@@ -81,8 +81,8 @@ def _run(home: Path, url: str, *, batch: int = 1000, sources: Path = SOURCES, co
     )
 
 
-def _forbidden() -> Any:  # noqa: ANN401 - stands where several types would
-    raise AssertionError("the first stages ask neither clock nor receiver nor channel")
+def _forbidden(name: str = "") -> Any:  # noqa: ANN401 - stands where several types would
+    raise AssertionError(f"the first stages ask neither clock nor receiver nor channel {name}")
 
 
 def _secrets(home: Path, url: str) -> Path:
@@ -459,6 +459,14 @@ def test_gates_hold_for_databases_too(sample: str, tmp_path: Path) -> None:
     raw["units"][UNIT]["database"] = "other"
     with pytest.raises(ValueError, match=r"there is no \[databases\.other\]"):
         Config.model_validate(raw)
+
+
+def test_rows_of_a_test_database_are_refused_wherever_they_come_from_later(sample: str, tmp_path: Path) -> None:
+    snapshot.take(_run(tmp_path, sample))
+    config = _config(environment="production").model_copy(update={"profile": "production"})
+    with pytest.raises(DataRefused, match="TEST-08"):
+        snapshot.take(_run(tmp_path, sample, config=config))
+    assert snapshot.take(_run(tmp_path / "other", sample, config=config)).environment == "production"
 
 
 def test_a_required_table_needs_a_query(wards: str, tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def test_sweep_leaves_the_rooms_of_the_living(home: Path) -> None:
         store.sweep()
         assert room.is_dir()
     assert not dead.exists()
+
+
+def test_sweep_leaves_the_rooms_of_other_machines_until_they_are_old(home: Path) -> None:
+    store = DiskStore(home)
+    store.prepare()
+    fresh, old = (home / "tmp" / f"999999999-abc-other-{number}.hospital.example" for number in (1, 2))
+    for room in (fresh, old):
+        room.mkdir()
+    os.utime(old, (0, 0))
+    store.sweep()
+    assert (fresh.exists(), old.exists()) == (True, False)
 
 
 def test_a_stage_that_was_not_made_is_named_with_the_command(home: Path) -> None:

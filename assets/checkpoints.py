@@ -4,7 +4,8 @@ Belongs here: the hook. Does not belong here: tests, and any branch of productio
 variable a point costs one comparison.
 
 ``NPR_TEST_KILL=NAME#N`` kills the process (SIGKILL, as power loss would) when the point is passed for the N-th time;
-``NPR_TEST_FAIL=NAME#N:ERRNO`` raises that OSError there; ``NPR_TEST_POINTS=FILE`` writes the names passed to a file.
+``NPR_TEST_FAIL=NAME#N:ERRNO`` raises that OSError there. NAME may be ``*`` for any point and ``store.*`` for any of the
+store. ``arm`` does the same in a process that runs already.
 """
 
 from __future__ import annotations
@@ -12,29 +13,40 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
-_KILL = os.environ.get("NPR_TEST_KILL")
-_FAIL = os.environ.get("NPR_TEST_FAIL")
-_POINTS = os.environ.get("NPR_TEST_POINTS")
-_ON = bool(_KILL or _FAIL or _POINTS)
-_passed: Counter[str] = Counter()
+_KILL, _FAIL = "NPR_TEST_KILL", "NPR_TEST_FAIL"
+
+
+class _Armed:
+    kill = os.environ.get(_KILL, "")
+    fail = os.environ.get(_FAIL, "")
+    seen: Callable[[str], None] | None = None
+    passed: Counter[str] = Counter()  # noqa: RUF012 - one process, one count
+    on = bool(kill or fail)
+
+
+def arm(*, kill: str = "", fail: str = "", seen: Callable[[str], None] | None = None) -> None:
+    """Set what happens from now on, and count from one. seen: called with the name of each point passed."""
+    _Armed.kill, _Armed.fail, _Armed.seen = kill, fail, seen
+    _Armed.on = bool(kill or fail or seen)
+    _Armed.passed.clear()
 
 
 def checkpoint(name: str) -> None:
     """Pass a named point."""
-    if _ON:
+    if _Armed.on:
         _passes(name)
 
 
 def _passes(name: str) -> None:
-    _passed[name] += 1
-    _passed["*"] += 1
-    if _POINTS:
-        with Path(_POINTS).open("a", encoding="utf-8") as file:
-            file.write(name + "\n")
-    if _KILL in {f"{name}#{_passed[name]}", f"*#{_passed['*']}"}:
+    if _Armed.seen:
+        _Armed.seen(name)
+    names = (name, f"{name.partition('.')[0]}.*", "*")
+    _Armed.passed.update(names)
+    here = {f"{one}#{_Armed.passed[one]}" for one in names}
+    if _Armed.kill in here:
         os.kill(os.getpid(), signal.SIGKILL)
-    place, _, error = (_FAIL or "").partition(":")
-    if place in {f"{name}#{_passed[name]}", f"*#{_passed['*']}"}:
+    place, _, error = _Armed.fail.partition(":")
+    if place in here:
         raise OSError(int(error), os.strerror(int(error)))

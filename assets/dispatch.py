@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from assets import guards
@@ -43,8 +44,8 @@ def submit(run: Run, number: int) -> Delivery:
     """Hand over a submission. What left already is left alone; what is in doubt is asked about first."""
     manifest = manifest_of(run, number)
     if any(part.state in SENDABLE | OPEN for part in run.ledger.parts(run.key, number)):
-        insist_ready(run, manifest)
         channel = run.channel()
+        insist_ready(run, manifest)
         _claimed(run, manifest, channel)
     sent = run.ledger.parts(run.key, number)
     name = next((part.channel for part in sent if part.channel), "")
@@ -56,14 +57,13 @@ def submit(run: Run, number: int) -> Delivery:
 def insist_ready(run: Run, manifest: Manifest) -> None:
     """Everything that must hold before anything leaves; whatever raises here keeps the submission in the house."""
     # Before anything else, so that test content stays known as such whatever stops it now.
-    label_content(run.store, run.key, manifest)
+    (run.guard or partial(_guarded, run))(manifest)
     taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
         insist_overridden(manifest, taken)
         guards.insist_confirmed(run, manifest)
     insist_allowed(manifest, taken)
     insist_bytes(run, manifest)
-    guard(run.store, run.key, manifest, run.config.profile)
     if manifest.profile == "production":
         insist_validated(run, manifest)
         insist_approved(run, manifest)
@@ -88,6 +88,11 @@ def insist_overridden(manifest: Manifest, taken: Sequence[Overridden]) -> None:
             rule="records are lost only when a named person has taken it on",
             fix="correct the source; or, when they are to be lost:\n       " + "\n       ".join(commands),
         )
+
+
+def _guarded(run: Run, manifest: Manifest) -> None:
+    label_content(run.store, run.key, manifest)
+    guard(run.store, run.key, manifest, run.config.profile)
 
 
 def insist_allowed(manifest: Manifest, taken: Sequence[Overridden] = ()) -> None:
@@ -162,11 +167,11 @@ def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:
 def _one(run: Run, channel: Channel, manifest: Manifest, part: SentPart, file: ShipmentOut, folder: Path) -> None:
     state = part.state
     if state in OPEN:
-        state = settle(run, channel, part).state
+        state = settle(run, part).state
         if state in OPEN:
             raise InDoubt(
                 f"{part.path}: nobody knows whether it left; it is not sent again",
-                where=f"{part.msg_id}, {channel.name}",
+                where=f"{part.msg_id}, {part.channel}",
                 rule="what is in doubt is settled by asking",
                 fix="npr resume asks again; npr resend MSGID --because TEXT --by NAME is the deliberate exception",
             )
@@ -215,8 +220,9 @@ def _insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
         )
 
 
-def settle(run: Run, channel: Channel, part: SentPart) -> SentPart:
-    """Ask the channel what became of a part, and write what it says. Sends nothing."""
+def settle(run: Run, part: SentPart) -> SentPart:
+    """Ask the channel that took a part what became of it, and write what it says. Sends nothing."""
+    channel = run.channel(part.channel)
     if part.state is State.HANDING_OVER:
         part = run.ledger.record(part.msg_id, Event.DOUBT, _note(run, "the process ended during the hand-over"))
     checkpoint("ask.before")

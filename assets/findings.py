@@ -48,6 +48,7 @@ def findings(run: Run) -> Findings:
     identity = agreement(run, made, staged)
     count.by_rule.update(identity.by_rule)
     count.by_consequence.update(identity.by_consequence)
+    count.dropping["ide"] += sum(identity.by_consequence.get(name, 0) for name in DROPPING)
     record = count.record(staged.snapshot, codes.digest).model_copy(update={"nprid_reg": identity.nprid_reg})
     run.store.save("findings", run.key, record)
     review(run)

@@ -21,13 +21,16 @@ from schemas.contract import Contract
 from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused
 from schemas.period import Period, period_keys
-from schemas.records import Key, Manifest, Scoped, Staged
+from schemas.records import Key, Manifest, Scoped, Snapshot, Staged
+from schemas.submission_states import SENT, State
 from transforms import drift, overlap
 from transforms.decided import in_force
 from transforms.scope import TELLING, as_of, carried, in_scope
 
 LAYER = "finding"
 FIGURES, EPISODES, GUARDS, OVERLAP = "figures", "episode_keys", "guards", "overlap"
+# The registry has such a submission, or may have it; what was refused replaced nothing.
+TAKEN = SENT - {State.REJECTED, State.ABANDONED, State.REFUSED}
 LOOK_BACK = 24  # periods: two years of twelve keys
 SHOWN = 20
 
@@ -47,7 +50,7 @@ def measure(run: Run, contract: Contract, staged: Staged) -> None:
     records = {
         name: scoped.reported[name] for name in TELLING if name in scoped.reported and carried(name, run.modules)
     }
-    previous = before(run)
+    previous = before(run, own_number(run))
     period = Period.parse(previous.key.period) if previous and previous.baseline.same_year else None
     figures, episodes = [drift.recorded(records)], []
     if carried("episodes", run.modules):
@@ -58,7 +61,7 @@ def measure(run: Run, contract: Contract, staged: Staged) -> None:
     counted, told = drift.added(figures), overlap.summed(episodes)
     _write(run, FIGURES, counted)
     _write(run, EPISODES, told)
-    _write(run, GUARDS, judge(run, counted))
+    _write(run, GUARDS, judge(run, counted, own_number(run)))
     _write(run, OVERLAP, _compared(told, previous, period))
 
 
@@ -93,13 +96,23 @@ def keep(run: Run, number: int) -> None:
         overlap.kept(episodes).write_parquet(room / f"{EPISODES}.parquet")
 
 
-def judge(run: Run, figures: pl.DataFrame, number: int | None = None) -> pl.DataFrame:
-    """What the guards say (GUARDS) of figures. number: the submission they belong to, never its own baseline."""
+def judge(run: Run, figures: pl.DataFrame, number: int | None) -> pl.DataFrame:
+    """What the guards say (GUARDS) of figures. number: the submission they belong to, where there is one."""
     found = [one for one in (before(run, number), _last_year(run)) if one]
     return drift.guards(figures, [one.baseline for one in found], run.config.guards)
 
 
-def before(run: Run, number: int | None = None) -> Earlier | None:
+def own_number(run: Run) -> int | None:
+    """The submission that was made of the snapshot of the partition, where one was: never its own baseline."""
+    try:
+        manifest = run.store.load("manifest", run.key, Manifest)
+    except DataRefused:
+        return None
+    snapshot = run.store.load("snapshot", run.key, Snapshot)
+    return manifest.submission if manifest.snapshot.id == snapshot.id else None
+
+
+def before(run: Run, number: int | None) -> Earlier | None:
     """The submission that the registry has before this one: of the same period, else of the nearest before it."""
     keys = period_keys()
     place = keys.index(run.period.key)
@@ -116,15 +129,20 @@ def _earlier(run: Run, which: drift.Which, periods: Sequence[str], number: int |
     for profile in dict.fromkeys(("production", run.config.profile)):
         for period in periods:
             key = Key(period=period, unit=run.key.unit)
-            row = run.ledger.baseline(key, profile)
-            if row is None or (key == run.key and row.number == number):
-                continue
-            folder = run.store.kept(key, row.number)
-            if folder.is_dir():
+            rows = [
+                row
+                for row in run.ledger.submissions(key)
+                if row.profile == profile and (number is None or key != run.key or row.number < number)
+            ]
+            there = [row for row in rows if row.state in TAKEN and run.store.kept(key, row.number).is_dir()]
+            row = next((row for row in reversed(there) if row.state is State.ACCEPTED), there[-1] if there else None)
+            if row is not None:
+                folder = run.store.kept(key, row.number)
                 figures = pl.read_parquet(folder / f"{FIGURES}.parquet")
                 same_year = Period.parse(period).year == run.period.year
-                baseline = drift.Baseline(which, period, row.number, row.state.value, same_year, figures)
-                return Earlier(key, folder, baseline)
+                return Earlier(
+                    key, folder, drift.Baseline(which, period, row.number, row.state.value, same_year, figures)
+                )
     return None
 
 

@@ -7,7 +7,7 @@ not belong here: any implementation (``pipelines``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from schemas.sending import (
     Taken,
     TransportState,
 )
-from schemas.submission_states import Event
+from schemas.submission_states import Event, State
 from transforms.code_validity import CodeTables, code_tables
 from transforms.due import StateLine
 from transforms.ebms import Signer
@@ -137,6 +137,13 @@ class Channel(Protocol):
 CHANNEL_SECONDS = 300
 
 
+class Channels(Protocol):
+    """The channels of ``npr.toml`` for one unit and profile."""
+
+    def __call__(self, name: str = "") -> Channel:
+        """The channel that is chosen for what leaves now; with a name, the one that took a part before."""
+
+
 class Decisions(Protocol):
     """What named persons have decided. Kept in the ledger, never changed."""
 
@@ -174,6 +181,9 @@ class Ledger(Decisions, Protocol):
 
     def part(self, msg_id: str) -> SentPart:
         """One part. DataRefused for a MsgId that is not ours."""
+
+    def parts_in(self, states: Collection[State]) -> Sequence[SentPart]:
+        """All parts that stand in one of these states, oldest first."""
 
     def events(self, msg_id: str) -> Sequence[EventRow]:
         """All that happened to a part, oldest first."""
@@ -277,7 +287,7 @@ class Run:
     sources: Path
     now: Callable[[], dt.datetime]
     receiver: Callable[[], tuple[Receiver, x509.Certificate]]
-    channel: Callable[[], Channel]
+    channel: Channels
     pipeline: str
     owner: str  # this process, as the ledger's claims name it
     progress: Callable[[str, int, int], None] = field(default=_silent)
@@ -285,6 +295,7 @@ class Run:
     signer: Callable[[], Signer | None] = field(default=lambda: None)
     codes: Callable[[], Codes] = field(default=_no_codes)
     database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
+    guard: Callable[[Manifest], None] | None = None  # in place of ``assets.guard``, for tests of what stands around it
 
 
 @dataclass(frozen=True, slots=True)

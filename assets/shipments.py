@@ -21,7 +21,7 @@ import polars as pl
 
 from assets import guards
 from assets.accounts import accounts
-from assets.guard import fingerprint_of_facts, inspect_part
+from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
@@ -159,7 +159,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "limit": limit.bytes,
             "guard": fingerprint_of_facts(),
             "gzip": parties.gzip(run),
-            "form": parties.receiver.form.model_dump(mode="json"),
+            "form": parties.receiver.form.values(),
             "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
             "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }
@@ -208,6 +208,7 @@ class _Bench:
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
+        self.expected = expected_of(run.store, run.key, run.unit)
         self.inspected: list[Inspected] = []
 
     def module(self, module: MessageRows) -> _Done:
@@ -372,7 +373,7 @@ class _Work:
         place = (self.layout.module, number + 1)
         # What stands in a container is read as it was before.
         read = b"".join([around.head, body, around.tail])
-        bench.inspected.append(inspect_part(read, body, place, bench.run.unit, bench.run.config.profile))
+        bench.inspected.append(inspect_part(read, body, place, bench.expected, bench.run.config.profile))
 
     def _melding(self, around: split.Around, part: split.Part) -> Iterator[bytes]:
         yield around.prefix

@@ -26,7 +26,6 @@ from assets.ports import Run
 from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
-from schemas.guard import REHEARSAL
 from schemas.records import FileRecord, Snapshot, digest
 from transforms import decoding
 
@@ -66,8 +65,7 @@ def _of_files(run: Run, source: sources.Source | None) -> Snapshot:
     _gate(run, delivered, folder)
     hashes = {name: _sha256(_existing(folder, name, file)) for name, file in delivered.files.items()}
     _insist_hashes(delivered, hashes)
-    if run.config.profile != REHEARSAL:
-        insist_fresh(run.store, _told(delivered, hashes), run.config.profile)
+    insist_fresh(run.store, _told(delivered, hashes), run.config.profile)
     contract = run.registry.contract(delivered.contract)
     identity = {
         "files": hashes,

@@ -5,8 +5,9 @@ Does not belong here: anything the product needs.
 
 xmllint comes from Debian's libxml2-utils. Both get the same file and the same schema, identity constraints included.
 Memory is the highest VmHWM of each process, and the highest sum of PSS over all processes of a run, sampled. Exit
-code 1 when a goal is missed, or 100 MB was not measured: throughput of ours at least that of xmllint at 100 MB, no
-process above 96 MB at any size.
+code 1 when a goal is missed, or 100 MB was not measured: throughput of ours at least that of xmllint at 100 MB, the
+sum over our processes at most 96 MB at any size. Where others work on the machine, the ratio of CPU time says more than
+that of wall time: ours has two processes at work, xmllint one.
 """
 
 from __future__ import annotations
@@ -193,15 +194,18 @@ def _record(times: dict[str, list[Run]], memory: dict[str, dict[str, Run]]) -> d
         name: statistics.median(peer.wall / own.wall for peer, own in zip(peers, runs, strict=True))
         for name, runs in times.items()
     }
-    largest = max(
-        run.largest_mb for by_name in memory.values() for name, run in by_name.items() if name.startswith("npr")
-    )
-    reached = largest <= MOST_MB and bool(ratios) and all(ratio >= RATIO for ratio in ratios.values())
+    cpu_ratios = {
+        name: statistics.median(peer.cpu / own.cpu for peer, own in zip(peers, runs, strict=True))
+        for name, runs in times.items()
+    }
+    most = max(run.sum_mb for by_name in memory.values() for name, run in by_name.items() if name.startswith("npr"))
+    reached = most <= MOST_MB and bool(ratios) and all(ratio >= RATIO for ratio in ratios.values())
     return {
         "ratio_of_wall_median_of_pairs": ratios,
+        "ratio_of_cpu_median_of_pairs": cpu_ratios,
         "wall_and_cpu": {name: [(one.wall, one.cpu) for one in runs] for name, runs in times.items()},
         "memory": {size: {name: asdict(one) for name, one in by_name.items()} for size, by_name in memory.items()},
-        "largest_process_of_ours_mb": largest,
+        "most_of_ours_mb": most,
         "reached": reached,
         "load": os.getloadavg(),
         "cores": os.cpu_count(),

@@ -12,39 +12,45 @@ import shutil
 from pathlib import Path
 
 from assets.checkpoints import checkpoint
-from assets.ports import Channel, NotHandedOver
+from assets.ports import Channel, InDoubt, NotHandedOver
 from pipelines.store import DiskStore, sync
 from schemas.config import Config, OutboxSettings
-from schemas.errors import WrongUse
+from schemas.errors import DataRefused, WrongUse
 from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 
 MANIFEST = "manifest.json"
+OUTBOX = "outbox"
 
 
 class OutboxFolder:
     """Drops the finished parts into a folder that becomes visible whole, the manifest written last.
 
     Parts gather in ``outbox-staging``, on the same file system; with the last of them the folder is renamed to
-    ``outbox/<period>/<unit>/0001``. Dropping the same part twice changes nothing, so nothing here is ever in doubt.
+    ``outbox/<period>/<unit>/0001``. A mark is written before: with the mark there and the staged folder gone, the parts
+    were published, even if someone has taken them away since. So nothing here stays in doubt.
     """
 
-    def __init__(self, store: DiskStore, name: str = "outbox") -> None:
+    def __init__(self, store: DiskStore, name: str = OUTBOX) -> None:
         self.name = name
         self._home = store.home
 
     def hand_over(self, part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
         """Copy one part; with the last one the folder becomes visible."""
-        place, staging = self._place(manifest.key, manifest.submission), self._staging(manifest)
+        place = self._place("outbox", manifest.key, manifest.submission)
+        staging = self._place("outbox-staging", manifest.key, manifest.submission)
         try:
-            self._insist_same(place, path.parent, manifest)
-            if not place.exists():
+            if self._published(staging):
+                self._again(path, place, manifest)
+            else:
                 staging.mkdir(parents=True, exist_ok=True)
                 self._drop(path, staging / part.path)
                 if all(_holds(staging / one.path, one.sha256) for one in manifest.shipments):
                     self._drop(path.parent / MANIFEST, staging / MANIFEST)
                     self._publish(staging, place)
         except OSError as error:
+            if self._published(staging):
+                raise InDoubt(f"{part.path} was published; the disk said: {error.strerror}", where=str(place)) from None
             raise NotHandedOver(
                 f"{part.path} could not be put into the outbox: {error.strerror}",
                 retryable=True,
@@ -54,22 +60,23 @@ class OutboxFolder:
         return Receipt(reference=str(place / part.path), at=dt.datetime.now(dt.UTC))
 
     def ask(self, part: SentPart) -> TransportState:
-        """Whether the part lies in the outbox. A part that is still staged counts as absent: it may come again."""
-        found = self._place(part.key, part.submission) / part.path
-        there = _holds(found, part.packed_sha256)
+        """Whether the part was published. One that is still staged counts as absent: it may come again."""
+        there = self._published(self._place("outbox-staging", part.key, part.submission))
+        place = self._place("outbox", part.key, part.submission)
         return TransportState(
-            presence=Presence.THERE if there else Presence.ABSENT, reference=str(found) if there else ""
+            presence=Presence.THERE if there else Presence.ABSENT, reference=str(place / part.path) if there else ""
         )
 
-    def _place(self, key: Key, number: int) -> Path:
-        return self._home / "outbox" / key.period / key.unit / f"{number:04}"
+    def _place(self, tree: str, key: Key, number: int) -> Path:
+        return self._home / tree / key.period / key.unit / f"{number:04}"
 
-    def _staging(self, manifest: Manifest) -> Path:
-        key = manifest.key
-        return self._home / "outbox-staging" / key.period / key.unit / f"{manifest.submission:04}"
+    def _published(self, staging: Path) -> bool:
+        return _mark(staging).exists() and not staging.exists()
 
-    def _insist_same(self, place: Path, folder: Path, manifest: Manifest) -> None:
-        if place.exists() and (place / MANIFEST).read_bytes() != (folder / MANIFEST).read_bytes():
+    def _again(self, path: Path, place: Path, manifest: Manifest) -> None:
+        """A part that was published before: left as it is, or put back where someone has taken it."""
+        there = place / MANIFEST
+        if there.exists() and there.read_bytes() != (path.parent / MANIFEST).read_bytes():
             raise NotHandedOver(
                 f"submission {manifest.submission} of {manifest.key} was handed over with other content",
                 retryable=False,
@@ -77,6 +84,9 @@ class OutboxFolder:
                 rule="what was sent is never overwritten",
                 fix="keep the outbox folder and ask for help: ledger and outbox disagree",
             )
+        if not (place / path.name).exists():
+            place.mkdir(parents=True, exist_ok=True)
+            self._drop(path, place / path.name)
 
     def _drop(self, source: Path, target: Path) -> None:
         beside = target.with_name(f".{target.name}.tmp")
@@ -89,11 +99,19 @@ class OutboxFolder:
         sync(target.parent)
 
     def _publish(self, staging: Path, place: Path) -> None:
+        checkpoint("outbox.mark")
+        _mark(staging).touch()
+        sync(staging.parent)
         place.parent.mkdir(parents=True, exist_ok=True)
         checkpoint("outbox.publish")
         staging.rename(place)
         checkpoint("outbox.published")
         sync(place.parent)
+        sync(staging.parent)
+
+
+def _mark(staging: Path) -> Path:
+    return staging.with_name(f"{staging.name}.published")
 
 
 def _holds(path: Path, sha256: str) -> bool:
@@ -103,22 +121,37 @@ def _holds(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def channel_of(config: Config, unit: str, store: DiskStore) -> Channel:
-    """The channel of a unit under the profile in force. WrongUse where there is none, or more than one."""
+def channel_of(config: Config, unit: str, store: DiskStore, name: str = "") -> Channel:
+    """The channel of a unit under the profile in force, or the one of a name.
+
+    DataRefused where nobody chose one, WrongUse where several were chosen or the named one is gone.
+    """
     profile = config.profile
-    found = {name: one for name, one in config.channels.items() if one.serves(unit, profile)}
-    if not found and profile == "rehearsal":
+    found = {key: one for key, one in config.channels.items() if (key == name if name else one.serves(unit, profile))}
+    if not found and (name == OUTBOX or (not name and profile == "rehearsal")):
         return OutboxFolder(store)
-    if len(found) != 1:
-        named = f"channels {', '.join(found)} all serve" if found else "no channel serves"
+    if name and not found:
         raise WrongUse(
-            f"{named} unit {unit} under profile {profile}; the parts are prepared and stay where they are",
+            f"channel {name} took a part before and is no longer there to be asked",
+            where=f"npr.toml, channels.{name}",
+            fix="put its settings back, without any profiles that it shall serve from now on",
+        )
+    if not found:
+        raise DataRefused(
+            f"no channel serves unit {unit} under profile {profile}; the parts are prepared and stay where they are",
             where="npr.toml, channels",
             rule="nothing leaves unasked",
-            fix="name exactly one with [channels.NAME] profiles and units, or rehearse with --profile rehearsal",
+            fix="name one with [channels.NAME] profiles and units, or rehearse with --profile rehearsal",
         )
-    ((name, settings),) = found.items()
-    return _made(name, settings, store)
+    if len(found) > 1:
+        raise WrongUse(
+            f"channels {', '.join(found)} all serve unit {unit} under profile {profile}",
+            where="npr.toml, channels",
+            rule="a part leaves by one way",
+            fix="give each [channels.NAME] the units and profiles that no other has",
+        )
+    ((key, settings),) = found.items()
+    return _made(key, settings, store)
 
 
 def _made(name: str, _settings: OutboxSettings, store: DiskStore) -> Channel:

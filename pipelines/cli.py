@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from pipelines import calendar_cli, codes_cli, due_cli, findings_cli, purge_cli, schema_cli, validate_cli, worker_cli
+from pipelines import (
+    calendar_cli,
+    codes_cli,
+    due_cli,
+    findings_cli,
+    purge_cli,
+    schema_cli,
+    sending_cli,
+    validate_cli,
+    worker_cli,
+)
 from schemas.errors import Bug, NprError
 
 if TYPE_CHECKING:
@@ -215,6 +225,7 @@ calendar_cli.register(cli, command, _exit_codes)
 due_cli.register(cli, command)
 codes_cli.register(cli, command)
 findings_cli.register(cli, command)
+sending_cli.register(cli, command)
 purge_cli.register(cli, command)
 worker_cli.register(cli, command)
 validate_cli.register(cli, _exit_codes)

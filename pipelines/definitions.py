@@ -19,6 +19,7 @@ from pipelines.workbench import PIPELINE, DiskWorkbench
 from schemas.config import Config
 
 JOB = "report"
+PREPARE = "prepare"
 OPTIONS = {
     "extract": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="folder of the extract"),
     "source": dg.Field(dg.Noneable(str), default_value=None, is_required=False, description="source mapping"),
@@ -57,7 +58,14 @@ def build(settings: Settings, progress: Callable[[str, int, int], None] = _silen
     return dg.Definitions(
         assets=assets(keys, PIPELINE),
         asset_checks=checks(keys),
-        jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description="One period of one unit.")],
+        jobs=[
+            dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description="One period of one unit."),
+            dg.define_asset_job(
+                PREPARE,
+                selection=dg.AssetSelection.all() - dg.AssetSelection.assets("dispatch"),
+                description="The same without handing anything over.",
+            ),
+        ],
         resources={"workbench": workbench},
         executor=_executor(settings.config),
     )

@@ -12,12 +12,15 @@ import click
 from schemas.contract import load_contract
 from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
+from schemas.rulebook import coverage, rulebook
 from transforms.calendar_page import calendar_page
 from transforms.contract_page import contract_page
-from transforms.messages_page import messages_page
+from transforms.messages_page import message_pages, messages_page
+from transforms.rules_page import rules_page
 from transforms.xsd_text import message_xsd, shared_xsd
 
 DOCS = Path(__file__).parent.parent / "docs"
+MESSAGES = DOCS / "messages"
 
 
 def pages() -> dict[Path, bytes]:
@@ -27,6 +30,8 @@ def pages() -> dict[Path, bytes]:
         DOCS / "extract-contract.md": contract_page(load_contract()),
         DOCS / "messages.md": messages_page(model),
         DOCS / "reporting-calendar.md": calendar_page(),
+        **{MESSAGES / name: text for name, text in message_pages(model).items()},
+        DOCS / "rules.md": rules_page(rulebook(), coverage()),
     }
     return {path: text.encode() for path, text in texts.items()} | schema_files(model)
 
@@ -47,13 +52,18 @@ def schema_files(model: Model) -> dict[Path, bytes]:
 @click.option("--check", is_flag=True, help="change nothing; exit 1 when a file is not current")
 def main(*, check: bool) -> None:
     """Write the generated files."""
-    stale = {path: data for path, data in pages().items() if not path.exists() or path.read_bytes() != data}
-    if check and stale:
-        names = ", ".join(f"{path.parent.name}/{path.name}" for path in stale)
+    current = pages()
+    stale = {path: data for path, data in current.items() if not path.exists() or path.read_bytes() != data}
+    # A page of a message that the model no longer holds would go on telling of it.
+    over = [path for path in MESSAGES.glob("*.md") if path not in current]
+    if check and (stale or over):
+        names = ", ".join(f"{path.parent.name}/{path.name}" for path in (*stale, *over))
         raise click.ClickException(f"not current, run `make docs`: {names}")
     for path, data in stale.items():
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
+    for path in over:
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipelines.definitions import JOB, build
+from pipelines.definitions import JOB, PREPARE, build
 from pipelines.settings import load_settings
 
 defs = build(load_settings())
@@ -16,3 +16,8 @@ defs = build(load_settings())
 def job() -> dg.JobDefinition:
     """The job, for processes that must find it by name."""
     return defs.resolve_job_def(JOB)
+
+
+def prepare() -> dg.JobDefinition:
+    """The job without the last stage."""
+    return defs.resolve_job_def(PREPARE)

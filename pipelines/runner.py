@@ -53,9 +53,18 @@ def _dagster_yaml(path: Path) -> bytes:
 
 
 def run_partition(
-    settings: Settings, period: str, unit: str, options: Options, progress: Callable[[str, int, int], None]
+    settings: Settings,
+    period: str,
+    unit: str,
+    options: Options,
+    progress: Callable[[str, int, int], None],
+    *,
+    send: bool = True,
 ) -> dict[str, Any]:
-    """Materialize all stages of one partition. Returns the summary; raises the refusal of the stage that refused."""
+    """Materialize the stages of one partition, the last only to send. Returns the summary.
+
+    Raises the refusal of the stage that refused.
+    """
     store = DiskStore(settings.home)
     store.prepare()
     store.sweep()
@@ -66,13 +75,17 @@ def run_partition(
         instance(settings.home, settings.config.dagster_yaml) as dagster,
     ):
         try:
-            _execute(settings, period, unit, options, progress, dagster)
+            _execute(
+                settings, period, unit, options, progress, dagster, definitions.JOB if send else definitions.PREPARE
+            )
         finally:
             store.publish_views()
     key = Key(period=period, unit=unit)
     manifest = store.load("manifest", key, Manifest)
-    delivery = store.load("dispatch", key, Delivery)
-    return summary(manifest, str(store.shipments(key, manifest.submission) / "manifest.json"), delivery.files)
+    folder = store.shipments(key, manifest.submission)
+    inside = {part.path: str(folder / part.path) for part in manifest.shipments}
+    files = store.load("dispatch", key, Delivery).files if send else inside
+    return summary(manifest, str(folder / "manifest.json"), files)
 
 
 def rulings_of(settings: Settings, period: str, unit: str) -> list[dict[str, Any]]:
@@ -90,6 +103,7 @@ def _execute(
     options: Options,
     progress: Callable[[str, int, int], None],
     dagster: dg.DagsterInstance,
+    name: str,
 ) -> None:
     config = {
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -113,11 +127,11 @@ def _execute(
             insist_broker(settings.config.workers)
         from pipelines import location  # noqa: PLC0415 - reads the settings just exported
 
-        target = dg.reconstructable(location.job)
+        target = dg.reconstructable(location.job if name == definitions.JOB else location.prepare)
         result = dg.execute_job(target, instance=dagster, run_config=config, tags=tags)
         _raise(result.all_events if not result.success else [])
         return
-    job = definitions.build(settings, progress).resolve_job_def(definitions.JOB)
+    job = definitions.build(settings, progress).resolve_job_def(name)
     job.execute_in_process(instance=dagster, run_config=config, partition_key=partition_key(period, unit))
 
 

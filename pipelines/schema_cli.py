@@ -180,7 +180,8 @@ def _diff_text(record: Mapping[str, Any]) -> str:
         for change in record["changes"]
     ]
     table = _columns(("change", "place", "aspect", "before", "after", "columns affected"), cells)
-    lines = [f"{a} to {b}: {len(cells)} differences", *([table] if cells else [])]
+    found = "1 difference" if len(cells) == 1 else f"{len(cells)} differences"
+    lines = [f"{a} to {b}: {found}", *([table] if cells else [])]
     lines += [f"nothing feeds {gap['kind']} {gap['place']}: {gap['why']}" for gap in record["nothing_feeds"]]
     return "\n".join(lines)
 

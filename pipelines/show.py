@@ -95,9 +95,9 @@ def report(results: Sequence[Record], rulings: Sequence[Sequence[Record]], setti
             parts.append(f"Identity: {_person_link(result['nprid_reg'])} (NPR's flags nprid_reg 1 to 5)")
         parts.append(f"{_requirements(ruled)}\n")
     home = _short(str(settings.home), settings)
-    parts.append(
-        f"Profile {settings.config.profile}. Nothing has left this machine. Tables: duckdb -readonly {home}/npr.duckdb"
-    )
+    profile = settings.config.profile
+    left = " Nothing has left this machine." if profile == "rehearsal" else " npr resume shows what has left."
+    parts.append(f"Profile {profile}.{left} Tables: duckdb -readonly {home}/npr.duckdb")
     return as_text(*parts)
 
 

@@ -18,6 +18,7 @@ is certain about submissions (``pipelines.ledger``); the analysts' database (``p
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import shutil
 import socket
@@ -100,8 +101,8 @@ class DiskStore:
     @contextmanager
     def writing(self, path: Path) -> Iterator[Path]:
         """A path to write to; synced and renamed to ``path`` when the block ends without error."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self.scratch(identity=self._is_identity(path)) as room:
+        with _clear_errors(path), self.scratch(identity=self._is_identity(path)) as room:
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside = room / path.name
             yield beside
             sync(beside)
@@ -113,8 +114,8 @@ class DiskStore:
     @contextmanager
     def writing_folder(self, path: Path) -> Iterator[Path]:
         """A folder to fill; renamed to ``path`` when the block ends without error, in place of an earlier one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self.scratch(identity=self._is_identity(path)) as room:
+        with _clear_errors(path), self.scratch(identity=self._is_identity(path)) as room:
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside = room / "new"
             beside.mkdir()
             yield beside
@@ -236,6 +237,24 @@ def _list_gone(folder: Path, what: str) -> DataRefused:
         rule="TEST-08: content once labelled test is never sent",
         fix="restore the folder from a backup; a home from before this list begins it with an empty folder",
     )
+
+
+# What a disk or its owner may say no with; any other error of the system is a bug of ours.
+_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EFBIG}
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SYSTEM:
+            raise
+        raise DataRefused(
+            f"{path.name} cannot be written: {error.strerror}; what was there before is unharmed",
+            where=str(path.parent),
+            fix="make room, or mend disk or permissions, and run again",
+        ) from None
 
 
 def sync(path: Path) -> None:

@@ -4,8 +4,9 @@ Belongs here: files and folders, processes, the second reading of odd files, the
 here: unpacking (``transforms.opening``), cutting and judging (``transforms.message_chunks``, ``.message_check``), words
 (``transforms.validation_report``).
 
-Memory stays the same at any size of a file: chunks of 256 KiB go to a few processes, and what grows is 16 bytes for
-each patient, since keys are unique over the whole. A file that cannot be cut is read a second time, as one stream.
+Memory stays the same at any size of a file: chunks of 256 KiB go to a few processes, and the hashes of keys that are
+unique over the whole go to a file (``pipelines.key_book``). A file that cannot be cut is read a second time, as one
+stream.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import os
 import pickle
 import re
 import secrets
-import sys
+import signal
 import zipfile
-from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,20 +25,20 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cache, lru_cache, partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import BaseContext
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
-from lxml.etree import XMLSchema
-
 from pipelines import pseudonym_key
+from pipelines.key_book import KeyBook
 from schemas.controls import controls_for
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Layout
-from schemas.xsd import compile_schema, compile_with_head, validate_stream, well_formed
+from schemas.xsd import BEYOND, compile_schema, compile_with_head, validate_stream, walk, well_formed
 from transforms import opening
 from transforms.message_check import (
-    RECORD_KEYS,
     TWICE,
     Findings,
     Group,
@@ -50,8 +50,11 @@ from transforms.message_check import (
     Wanted,
     group_of,
     spanning,
+    twice,
 )
 from transforms.message_chunks import CHUNK, Chunk, Cutter, Whole
+from transforms.message_stream import StreamJudge, rules_of, without
+from transforms.pseudonyms import pseudonym
 from transforms.validation_report import FileReport
 
 SUFFIXES: Final = (".xml", ".zip", ".gz")
@@ -59,9 +62,8 @@ SUFFIXES: Final = (".xml", ".zip", ".gz")
 ALONE: Final = 16
 # Faults of a file that cannot be cut, where each is kept until it is counted.
 SMALL: Final = 4_000_000
-FEW: Final = 200_000
 MOST_OF_WHOLE: Final = 100_000
-_NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d+(?:_\d+)+)_([a-z]+)")
+_NAMESPACE: Final = re.compile(r"http://www\.npr\.no/xmlstds/(\d{1,3}(?:_\d{1,3})+)_([a-z]{1,8})")
 
 if TYPE_CHECKING:
     from schemas.registry import Held
@@ -187,8 +189,9 @@ def schema_for(namespace: str, home: Path) -> Layout:
             layout = registry.layout(held.module, held.version)
             if layout.namespace == namespace:
                 return layout
+    what = f"{told[2]} {told[1].replace('_', '.')}" if told else "the namespace of the root element"
     raise DataRefused(
-        "the root element is of no message that there is a schema for",
+        f"there is no schema for {what}",
         rule="module and version follow from the namespace of Melding",
         fix=f"there are: {_listed(registry.held())}; others can be put in with `npr schema add PATH`",
     )
@@ -205,7 +208,7 @@ def _listed(held: Iterable[Held]) -> str:
 @cache
 def _schema_apart(namespace: str, home: Path) -> Layout:
     """The same, found by a process that then ends, and takes the memory of the schema library with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=_way_to_start(), initializer=_follow) as process:
         return process.submit(schema_for, namespace, home).result()
 
 
@@ -224,7 +227,9 @@ def validate_source(source: Source, options: Options, secret: bytes, crew: Crew,
             done = _in_pieces(cutter, report, replace(options, alone=0) if large else options, secret, crew)
         report.bytes = cutter.bytes
         if done is not Done.ALL:
-            _as_a_whole(source, cutter, report, begun=done is Done.SOME)
+            _as_a_whole(source, cutter, report, options, secret, begun=done is Done.SOME)
+        if options.show_keys:
+            _name_repeated(source, report.findings, secret)
     except NprError as refused:
         report.refused = {"what": refused.what, "where": refused.where, "rule": refused.rule, "fix": refused.fix}
     return report
@@ -250,18 +255,19 @@ def _in_pieces(cutter: Cutter, report: FileReport, options: Options, secret: byt
     if across is None:
         return Done.NOTHING
     wanted = Wanted(layout, cutter.melding, across, secret, options.show_keys, options.most, options.controls)
-    judge, book = Judge(wanted), _Book(across)
-    ended = True
-    for judged in _judged(_pieces(cutter), judge, options.alone, crew):
-        if judged is None:
-            ended = False
-            break
-        report.findings.merge(judged.findings)
-        book.add(judged.keys)
-    return _frame(cutter, judge, book, report, ended=ended)
+    judge, ended = Judge(wanted), True
+    with KeyBook() as book:
+        spread = _Spread(across, book)
+        for judged in _judged(_pieces(cutter), judge, options.alone, crew):
+            if judged is None:
+                ended = False
+                break
+            report.findings.merge(judged.findings)
+            spread.add(judged.keys)
+        return _frame(cutter, judge, spread, report, ended=ended)
 
 
-def _frame(cutter: Cutter, judge: Judge, book: _Book, report: FileReport, *, ended: bool) -> Done:
+def _frame(cutter: Cutter, judge: Judge, spread: _Spread, report: FileReport, *, ended: bool) -> Done:
     """Judge what stands around the chunks, if need be with an end made up; then tell of keys that occur twice."""
     if not cutter.begun:
         return Done.NOTHING
@@ -272,8 +278,8 @@ def _frame(cutter: Cutter, judge: Judge, book: _Book, report: FileReport, *, end
     if frame is None:
         return Done.NOTHING
     report.findings.merge(frame.findings)
-    book.add_before(frame.keys)
-    book.tell(report.findings, bare=judge.wanted.show_keys)
+    spread.add_before(frame.keys)
+    spread.tell(report.findings)
     return Done.ALL if whole else Done.SOME
 
 
@@ -288,30 +294,60 @@ def unchecked(layout: Layout) -> tuple[str, ...]:
     return tuple(f"{one.cls}@{one.attribute} ({one.code_list})" for one in controls if one.code_list and not one.held)
 
 
-def _as_a_whole(source: Source, cutter: Cutter, report: FileReport, *, begun: bool) -> None:
+def _as_a_whole(
+    source: Source, cutter: Cutter, report: FileReport, options: Options, secret: bytes, *, begun: bool
+) -> None:
     """Read an odd document a second time, as one stream: what is wrong with its form, or all its faults."""
-    fault = _once_more(source, well_formed)
-    if fault is not None and (begun or cutter.layout is None):
-        report.findings.add(group_of(fault), lambda: Place(fault.line, ""))
+    fault = _once_more(source, well_formed) if begun or cutter.layout is None else None
+    if fault is not None:
+        report.findings.add(group_of(fault), partial(Place, fault.line, ""))
         return
     if cutter.layout is None:
         raise DataRefused(f"{source.name} holds no Melding", where=source.name, rule="one NPR message in each file")
-    _describe(report, cutter.layout, cutter)
-    schema = (compile_with_head if cutter.in_head else _bare)(cutter.layout)
-    report.findings = Findings(report.findings.most)
-    for one in _once_more(source, partial(validate_stream, schema, limit=MOST_OF_WHOLE)):
-        report.findings.add(group_of(one), partial(Place, one.line, ""))
-    # The stream has no tree to look codes up in.
-    report.unchecked = ("all: this message could not be cut into patients",) if report.unchecked else ()
-
-
-def _bare(layout: Layout) -> XMLSchema:
-    return compile_schema(layout.xsd)
+    layout = cutter.layout
+    _describe(report, layout, cutter)
+    rules = rules_of(layout)
+    change = partial(without, rules)
+    schema = compile_with_head(layout, change) if cutter.in_head else compile_schema(layout.xsd, change)
+    wanted = Wanted(layout, cutter.melding, (), secret, options.show_keys, options.most, options.controls)
+    with KeyBook() as book:
+        judge = StreamJudge(wanted, rules, book)
+        found = _once_more(source, partial(validate_stream, schema, limit=MOST_OF_WHOLE, watcher=judge))
+        judge.tell()
+    report.findings = judge.findings
+    for one in found:
+        # The judge has heard of faults of the schema as they came.
+        if one.rule.startswith("XML_"):
+            report.findings.add(group_of(one), partial(Place, one.line, ""))
+    if len(found) >= MOST_OF_WHOLE:
+        text = f"reading ended here, at {MOST_OF_WHOLE} faults"
+        report.findings.add(Group("document", BEYOND, None, None, text), partial(Place, found[-1].line, ""))
 
 
 def _once_more(source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
     with source.open() as raw:
         return read(opening.as_utf8(raw, source.name).blocks)
+
+
+def _name_repeated(source: Source, findings: Findings, secret: bytes) -> None:
+    """Find the keys that are known by their hash alone, and put them in its place."""
+    listed = [(group, place) for group, places in findings.places.items() for place in places if group.rule == TWICE]
+    hidden = {place.record: (group.cls, group.attribute) for group, place in listed if " ~" in place.record}
+    found: dict[str, str] = {}
+
+    def visit(path: tuple[str, ...], attributes: dict[str, str]) -> bool:
+        cls = path[-1].rpartition("}")[2]
+        for name in {attribute for known, attribute in hidden.values() if known == cls and attribute in attributes}:
+            value = attributes[name or ""]
+            record = f"{name} ~{pseudonym([value], secret).hex()}"
+            if record in hidden:
+                found[record] = f"{name} {value}"
+        return len(found) == len(hidden)
+
+    if hidden:
+        _once_more(source, lambda blocks: walk(blocks, visit))
+        for group, places in findings.places.items():
+            findings.places[group] = [place._replace(record=found.get(place.record, place.record)) for place in places]
 
 
 # Chunks and processes
@@ -332,6 +368,27 @@ def _judged(chunks: Iterator[Chunk | None], judge: Judge, alone: int, crew: Crew
     yield from crew.judged(chunks, judge.wanted)
 
 
+def _way_to_start() -> BaseContext:
+    """How to start processes: as forks, which share what is loaded; anew where threads might hold a lock in a fork."""
+    try:
+        threads = len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        threads = 0
+    return get_context("fork" if threads == 1 else "spawn")
+
+
+def _follow() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the first; end when that has ended in any way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (first := parent_process()) is not None:
+
+        def wait() -> None:
+            first.join()
+            os._exit(1)
+
+        Thread(target=wait, daemon=True).start()
+
+
 class Crew:
     """Processes that judge chunks. They are started when first needed and kept for the files that follow."""
 
@@ -348,8 +405,8 @@ class Crew:
 
     def _begun(self) -> ProcessPoolExecutor:
         if self._processes is None:
-            # A fork of a process with threads may lock up.
-            self._processes = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+            way = _way_to_start()
+            self._processes = ProcessPoolExecutor(self._workers, mp_context=way, initializer=_follow)
         return self._processes
 
     def judged(self, chunks: Iterator[Chunk | None], wanted: Wanted) -> Iterator[Judged | None]:
@@ -376,14 +433,12 @@ def _work(packed: bytes, chunk: Chunk | None) -> Judged | None:
 # Keys that span chunks
 
 
-class _Book:
-    """Keys of each constraint by scope, to be compared when the document is read."""
+class _Spread:
+    """Keys that chunks bring, entered into the book by constraint and scope."""
 
-    def __init__(self, across: Sequence[Spanning]) -> None:
-        self._across = across
+    def __init__(self, across: Sequence[Spanning], book: KeyBook) -> None:
+        self._across, self._book = across, book
         self._open = [0] * len(across)
-        self._hashes: defaultdict[tuple[int, int], array[int]] = defaultdict(partial(array, "Q"))
-        self._lines: defaultdict[tuple[int, int], array[int]] = defaultdict(partial(array, "Q"))
 
     def add(self, keys: Iterable[Keys]) -> None:
         """Keys of the next chunk."""
@@ -391,7 +446,7 @@ class _Book:
         for one in keys:
             scope = self._open[one.constraint] + one.scope
             last[one.constraint] = max(last[one.constraint], scope)
-            self._keep((one.constraint, scope), one)
+            self._keep(one, scope)
         self._open = last
 
     def add_before(self, keys: Iterable[Keys]) -> None:
@@ -400,35 +455,16 @@ class _Book:
         for number in range(len(self._across)):
             own = [one for one in kept if one.constraint == number]
             for one in own:
-                self._keep((number, one.scope - len(own)), one)
+                self._keep(one, one.scope - len(own))
 
-    def _keep(self, place: tuple[int, int], keys: Keys) -> None:
-        self._hashes[place].extend(keys.hashes)
-        self._lines[place].extend(keys.lines)
+    def _keep(self, keys: Keys, scope: int) -> None:
+        self._book.add(scope * len(self._across) + keys.constraint, keys.hashes, keys.lines)
 
-    def tell(self, findings: Findings, *, bare: bool) -> None:
+    def tell(self, findings: Findings) -> None:
         """Each occurrence of a key but the first becomes a fault."""
-        for (number, _), hashes in self._hashes.items():
-            one = self._across[number]
-            name = one.fields[0] if len(one.fields) == 1 else None
-            group = Group("schema", TWICE, one.paths[0].split("/")[-1], name, f"the key occurs twice ({one.name})")
-            for line, told in _repeated(hashes, self._lines[number, _]):
-                shown = name in RECORD_KEYS and not bare
-                record = f"{name} ~{told.to_bytes(8, sys.byteorder).hex()}" if shown else ""
-                findings.add(group, partial(Place, line, record))
-
-
-def _repeated(hashes: array[int], lines: array[int]) -> Iterator[tuple[int, int]]:
-    """Line and hash of each that stood there before, by line."""
-    if len(hashes) <= FEW and len(set(hashes)) == len(hashes):
-        return
-    import numpy as np  # noqa: PLC0415 - 12 MB and 0.2 s, for large messages and those with faults
-
-    told, at = np.frombuffer(hashes, dtype=np.uint64), np.frombuffer(lines, dtype=np.uint64)
-    order = np.lexsort((at, told))
-    again = order[1:][told[order][1:] == told[order][:-1]]
-    again = again[np.argsort(at[again], kind="stable")]
-    yield from zip(at[again].tolist(), told[again].tolist(), strict=True)
+        for place, line, told in self._book.twice():
+            one = self._across[place % len(self._across)]
+            findings.add(*twice(one.name, one.paths[0].split("/")[-1], one.fields, line, told))
 
 
 # Inspection

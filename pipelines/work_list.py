@@ -89,7 +89,7 @@ def judged(run: Run) -> Record:
     fate, lost = (_table(run, name) for name in ("verdict", "lost"))
     refused = findings.by_consequence.get("drop_message", 0)
     figures, changes = _table(run, guards.FIGURES), _table(run, guards.OVERLAP)
-    found = guards.judge(run, figures)
+    found = guards.judge(run, figures, guards.own_number(run))
     left = drift.stopping(found, guards.confirmed(run))
     taken = review.overrides(run, review.dropped(run))
     waiting = review.read(run, "waiting_list")
@@ -311,7 +311,7 @@ def override(settings: Settings, period: str, unit: str | None, name: str, said:
 def confirm(settings: Settings, period: str, unit: str | None, guard: str, said: Mapping[str, Any]) -> Record:
     """Keep the word of a named person that the figures of a guard are right, these and no others."""
     run = _one(settings, period, unit)
-    found = guards.judge(run, _table(run, guards.FIGURES))
+    found = guards.judge(run, _table(run, guards.FIGURES), guards.own_number(run))
     stops = found.filter(pl.col("guard") == guard, pl.col("status") == drift.STOP)
     if stops.is_empty():
         names = ", ".join(found.filter(pl.col("status") == drift.STOP)["guard"].unique(maintain_order=True)) or "none"

@@ -102,7 +102,7 @@ class DiskWorkbench:
             sources=SOURCES,
             now=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0),
             receiver=lambda: self._receiver(unit),
-            channel=lambda: channel_of(self.settings.config, unit_key, self.store),
+            channel=lambda name="": channel_of(self.settings.config, unit_key, self.store, name),
             pipeline=PIPELINE,
             owner=owner(),
             progress=self.progress,

@@ -265,10 +265,13 @@ class LedgerSettings(_Part):
 
 
 class ChannelSettings(_Part):
-    """One way out. units: empty = all. Settings of a kind stand in a subclass of its own, told apart by ``kind``."""
+    """One way out. units: empty = all. profiles: empty = it serves nothing new, and can still be asked.
+
+    Settings of a kind stand in a subclass of its own, told apart by ``kind``.
+    """
 
     units: tuple[UnitKey, ...] = ()
-    profiles: tuple[Profile, ...] = Field(min_length=1)
+    profiles: tuple[Profile, ...] = ()
 
     def serves(self, unit: str, profile: str) -> bool:
         """Whether it is the way of this unit under this profile."""

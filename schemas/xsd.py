@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from xml.parsers import expat
 
 from lxml import etree
@@ -74,17 +74,21 @@ class SchemaFault:
 # Parsing
 
 
-def parser() -> etree.XMLParser:
-    """A parser that loads nothing, expands nothing and keeps libxml2's limits on size and depth."""
+def parser(*, long_text: bool = False) -> etree.XMLParser:
+    """A parser that loads nothing, expands nothing and keeps libxml2's limits on size and depth.
+
+    long_text: without those limits, for documents whose size is known and that hold one text above ten million
+    characters.
+    """
     return etree.XMLParser(
-        no_network=True, load_dtd=False, dtd_validation=False, resolve_entities=False, huge_tree=False, recover=False
+        no_network=True, load_dtd=False, dtd_validation=False, resolve_entities=False, huge_tree=long_text
     )
 
 
-def parse(data: bytes, where: str) -> etree._Element:
+def parse(data: bytes, where: str, *, long_text: bool = False) -> etree._Element:
     """The root of a whole document. DataRefused when it is not well formed, has a DOCTYPE or is beyond the limits.
 
-    where: a name of the document for the message (file name, part of a mail).
+    where: a name of the document for the message (file name, part of a mail). long_text: as for ``parser``.
     """
     gate = _Gate()
     fault = gate.feed(data) or gate.close()
@@ -92,7 +96,7 @@ def parse(data: bytes, where: str) -> etree._Element:
         place = f"{where}, line {fault.line}, column {fault.column}"
         raise DataRefused(f"{where}: {fault.text}", where=place, rule=fault.rule, fix="get the document anew")
     try:
-        return etree.fromstring(data, parser())
+        return etree.fromstring(data, parser(long_text=long_text))
     except etree.XMLSyntaxError:
         # The text of libxml2 may quote the document.
         raise DataRefused(f"{where}: beyond what the parser takes", where=where, rule=BEYOND) from None
@@ -359,9 +363,9 @@ def compile_schema(
     return _driver([path], change, catalogue)
 
 
-def compile_with_head(layout: Layout) -> etree.XMLSchema:
+def compile_with_head(layout: Layout, change: Change | None = None) -> etree.XMLSchema:
     """The schema of head message and module together; the head's Content takes only elements that are declared."""
-    return _driver([HEAD, layout.xsd])
+    return _driver([HEAD, layout.xsd], change)
 
 
 def _driver(
@@ -424,13 +428,28 @@ def _bare(xpath: str) -> str:
 # Validation
 
 
-def validate_stream(schema: etree.XMLSchema, chunks: Iterable[bytes], limit: int = MOST_FAULTS) -> list[SchemaFault]:
+class Watcher(Protocol):
+    """Goes through a document beside its validation. An element is whole in its ancestors, not in its children."""
+
+    def start(self, element: etree._Element, line: int) -> None:
+        """At a start tag. line: on which it ends."""
+
+    def end(self) -> None:
+        """At an end tag."""
+
+    def fault(self, fault: SchemaFault, touched: list[etree._Element]) -> None:
+        """At a fault of a schema. touched: elements begun or ended just before, of which it may be about one."""
+
+
+def validate_stream(
+    schema: etree.XMLSchema, chunks: Iterable[bytes], limit: int = MOST_FAULTS, watcher: Watcher | None = None
+) -> list[SchemaFault]:
     """Faults of a document, at most ``limit``; empty when it is valid. Never raises for what the document holds.
 
     chunks: the bytes, in pieces of any size. Reading ends at the first fault of well-formedness, or at the limit.
     Memory: what one element path takes, and what the schema's keys hold.
     """
-    validation = _Validation(schema, limit)
+    validation = _Validation(schema, limit, watcher)
     for block in _blocks(chunks):
         validation.feed(block)
         if validation.stopped or len(validation.faults) >= limit:
@@ -463,12 +482,14 @@ def _pieces(block: bytes) -> Iterator[bytes]:
 class _Validation:
     """One document on its way through expat and libxml2."""
 
-    def __init__(self, schema: etree.XMLSchema, limit: int) -> None:
+    def __init__(self, schema: etree.XMLSchema, limit: int, watcher: Watcher | None = None) -> None:
         self.faults: list[SchemaFault] = []
+        self._watcher = watcher
+        self._events: list[tuple[str, Any]] = []
         self.stopped = False
         self._schema = schema
         self._limit = limit
-        self._gate = _Gate()
+        self._gate = _Gate(deep=watcher is not None)
         self._prolog = b""
         self._reader: etree.XMLPullParser | None = None
         self._root: etree._Element | None = None
@@ -499,7 +520,7 @@ class _Validation:
         if self._gate.root is not None:
             self._reader = etree.XMLPullParser(
                 events=("start", "end"),
-                tag=self._gate.root,
+                tag=None if self._watcher else self._gate.root,
                 schema=self._schema,
                 no_network=True,
                 load_dtd=False,
@@ -527,10 +548,15 @@ class _Validation:
 
     def _follow(self) -> None:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
-        for event, element in self._reader.read_events():
-            self._open += 1 if event == "start" else -1
-            if self._root is None and not isinstance(element, tuple):
+        # The reader was asked for the start and the end of elements, and for nothing else.
+        self._events = cast("list[tuple[str, Any]]", list(self._reader.read_events()))
+        for event, element in self._events:
+            begins = event == "start"
+            self._open += 1 if begins else -1
+            if self._root is None:
                 self._root = element
+            if self._watcher is not None:
+                self._watcher.start(element, self._line) if begins else self._watcher.end()
         self._collect()
         if self._root is not None:
             _prune(self._root)
@@ -539,11 +565,13 @@ class _Validation:
         assert self._reader is not None  # noqa: S101 - narrowed by the callers
         log = self._reader.feed_error_log
         if len(log) > self._seen:
-            for entry in list(log)[self._seen :]:
+            for entry in filter(_is_fault, list(log)[self._seen :]):
                 fault = _fault(entry, self._line)
                 # A long text comes in pieces, each of which is told of.
                 if not (fault.rule in _OF_TEXT and self.faults and replace(self.faults[-1], line=fault.line) == fault):
                     self.faults.append(fault)
+                    if self._watcher is not None:
+                        self._watcher.fault(fault, [element for _, element in self._events])
             self._seen = len(log)
 
     def _end(self) -> None:
@@ -606,16 +634,22 @@ _TEXTS: Final = {
 }
 
 
+def _is_fault(entry: etree._LogEntry) -> bool:
+    """Whether a message tells more than that a key cannot be compared whose value has a fault of its own."""
+    return "No precomputed value available" not in (entry.message or "")
+
+
 def safe_errors(error_log: etree._ListErrorLog) -> list[SchemaFault]:
     """The entries of an lxml error log without any value of the document."""
-    return [_fault(entry, entry.line or None) for entry in error_log]
+    return [_fault(entry, entry.line or None) for entry in error_log if _is_fault(entry)]
 
 
 def located_faults(schema: etree.XMLSchema, tree: etree._Element) -> Iterator[tuple[SchemaFault, str]]:
     """Faults of a tree with the XPath of the element each is about, for ``element_at``."""
     if not schema.validate(tree):
         for entry in list(schema.error_log):  # type: ignore[call-overload]  # the stubs forget that a log is iterable
-            yield _fault(entry, entry.line or None), entry.path or ""
+            if _is_fault(entry):
+                yield _fault(entry, entry.line or None), entry.path or ""
 
 
 def sound_below(schema: etree.XMLSchema, tree: etree._Element, line: int) -> bool:
@@ -671,8 +705,14 @@ def _text(rule: str, rest: str) -> str:
     if facet := _FACET.match(rest):
         return f"the value breaks the limit {facet[1]} of its type"
     if found := _TYPE.search(rest):
-        return f"not a value of the type {_known(found[1])}"
+        return _text_of_type(_known(found[1]) or "")
     return "breaks the schema"
+
+
+def _text_of_type(name: str) -> str:
+    """The types of our coded attributes are named after their list."""
+    number = name.removeprefix("list")
+    return f"not a code of list {number}" if number.isdigit() else f"not a value of the type {name}"
 
 
 def _text_of_constraint(rest: str) -> str:

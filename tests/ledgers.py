@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tomllib
+from functools import cache
 from pathlib import Path
 
 from conftest import ROOT
 
 from assets.ports import Ledger, Note
 from pipelines.ledger.owner import owner
+from pipelines.settings import Settings
+from pipelines.store import DiskStore
 from schemas.config import Config, Unit
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.submission_states import Event
@@ -19,8 +22,15 @@ NOW = dt.datetime(2020, 5, 5, 9, 0, tzinfo=dt.UTC)
 T1, M02 = Key(period="2020-T1", unit="nordfjell"), Key(period="2020-M02", unit="nordfjell")
 
 
+@cache
 def config() -> Config:
     return Config.model_validate(tomllib.loads((ROOT / "npr.toml").read_text(encoding="utf-8")))
+
+
+def settings(home: Path, profile: str = "rehearsal", channels: str = "") -> Settings:
+    """Settings of the sample with channels, as TOML, and a profile."""
+    added = Config.model_validate(config().model_dump() | tomllib.loads(channels)) if channels else config()
+    return Settings(added.model_copy(update={"profile": profile}), home, ROOT / "npr.toml")
 
 
 def unit(name: str = "nordfjell") -> Unit:
@@ -114,7 +124,7 @@ def manifest_for(submission: Submission, folder: Path, profile: str = "rehearsal
 
 def prepared(
     ledger: Ledger,
-    room: Path,
+    home: Path,
     key: Key = T1,
     inputs: str = "x",
     modules: tuple[str, ...] = ("ord", "ide"),
@@ -122,7 +132,7 @@ def prepared(
     content: str = "c",
 ) -> Manifest:
     submission = numbered(ledger, key, inputs, modules, profile)
-    manifest = manifest_for(submission, room / key.period / key.unit / f"{submission.number:04}", profile, content)
+    manifest = manifest_for(submission, DiskStore(home).shipments(key, submission.number), profile, content)
     ledger.seal(manifest, NOW)
     return manifest
 

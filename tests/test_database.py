@@ -81,8 +81,8 @@ def _run(home: Path, url: str, *, batch: int = 1000, sources: Path = SOURCES, co
     )
 
 
-def _forbidden() -> Any:  # noqa: ANN401 - stands where several types would
-    raise AssertionError("the first stages ask neither clock nor receiver nor channel")
+def _forbidden(name: str = "") -> Any:  # noqa: ANN401 - stands where several types would
+    raise AssertionError(f"the first stages ask neither clock nor receiver nor channel {name}")
 
 
 def _secrets(home: Path, url: str) -> Path:

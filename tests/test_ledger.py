@@ -133,14 +133,16 @@ def test_bytes_are_known_before_anything_may_leave(ledger: SqlLedger, tmp_path: 
         begin(ledger, manifest_for(submission, tmp_path / "parts"))
 
 
-def test_parts_made_again_before_sending_take_the_place_of_the_old(ledger: SqlLedger, tmp_path: Path) -> None:
-    first = prepared(ledger, tmp_path)
+def test_parts_made_again_before_sending_take_the_place_of_the_old(
+    ledger: SqlLedger, home: Path, tmp_path: Path
+) -> None:
+    first = prepared(ledger, home)
     other = manifest_for(numbered(ledger), tmp_path / "again", "validation")
     assert ledger.seal(other, NOW).sealed == other.sealed() != first.sealed()
 
 
-def test_what_was_sent_is_never_overwritten(ledger: SqlLedger, tmp_path: Path) -> None:
-    first = prepared(ledger, tmp_path)
+def test_what_was_sent_is_never_overwritten(ledger: SqlLedger, home: Path, tmp_path: Path) -> None:
+    first = prepared(ledger, home)
     sent(ledger, first)
     other = manifest_for(numbered(ledger), tmp_path / "again", "validation")
     with pytest.raises(DataRefused, match="was handed over with other bytes"):
@@ -149,8 +151,8 @@ def test_what_was_sent_is_never_overwritten(ledger: SqlLedger, tmp_path: Path) -
     assert [part.packed_sha256 for part in ledger.parts(T1, 1)] == [part.sha256 for part in first.shipments]
 
 
-def test_the_way_of_a_part_is_kept_with_who_and_when(ledger: SqlLedger, tmp_path: Path) -> None:
-    first, _ = sent(ledger, prepared(ledger, tmp_path))
+def test_the_way_of_a_part_is_kept_with_who_and_when(ledger: SqlLedger, home: Path) -> None:
+    first, _ = sent(ledger, prepared(ledger, home))
     part = ledger.part(first)
     assert (part.state, part.attempts, part.channel, part.reference) == (State.HANDED_OVER, 1, "test", f"ref-{first}")
     assert part.handed_over_at == NOW
@@ -161,8 +163,8 @@ def test_the_way_of_a_part_is_kept_with_who_and_when(ledger: SqlLedger, tmp_path
     ]
 
 
-def test_only_the_holder_of_the_claim_sends(ledger: SqlLedger, tmp_path: Path) -> None:
-    manifest = prepared(ledger, tmp_path)
+def test_only_the_holder_of_the_claim_sends(ledger: SqlLedger, home: Path) -> None:
+    manifest = prepared(ledger, home)
     elsewhere = "another-machine:0:0/1/abc"
     assert ledger.claim(T1, 1, elsewhere, NOW)
     assert not ledger.claim(T1, 1, owner(), NOW + LEASE / 2)
@@ -173,8 +175,8 @@ def test_only_the_holder_of_the_claim_sends(ledger: SqlLedger, tmp_path: Path) -
     assert not ledger.claim(T1, 1, elsewhere, NOW + LEASE)
 
 
-def test_a_process_of_this_machine_that_is_over_holds_nothing(ledger: SqlLedger, tmp_path: Path) -> None:
-    prepared(ledger, tmp_path)
+def test_a_process_of_this_machine_that_is_over_holds_nothing(ledger: SqlLedger, home: Path) -> None:
+    prepared(ledger, home)
     machine, pid, _ = owner().split("/")
     gone = f"{machine}/4194400/abc"
     assert is_gone(gone)
@@ -184,9 +186,9 @@ def test_a_process_of_this_machine_that_is_over_holds_nothing(ledger: SqlLedger,
     assert ledger.claim(T1, 1, owner(), NOW)
 
 
-def test_states_tell_each_module_of_each_submission(ledger: SqlLedger, tmp_path: Path) -> None:
-    sent(ledger, prepared(ledger, tmp_path))
-    prepared(ledger, tmp_path, inputs="y")
+def test_states_tell_each_module_of_each_submission(ledger: SqlLedger, home: Path) -> None:
+    sent(ledger, prepared(ledger, home))
+    prepared(ledger, home, inputs="y")
     found = ledger.states(NOW + 49 * HOUR)
     assert [(one.submission, one.module, one.state.value, one.silent) for one in found] == [
         (1, "ord", "handed_over", 48),
@@ -197,9 +199,9 @@ def test_states_tell_each_module_of_each_submission(ledger: SqlLedger, tmp_path:
     assert ledger.states(NOW, ["2020-T2"]) == []
 
 
-def test_the_baseline_is_the_last_accepted_else_the_last_handed_over(ledger: SqlLedger, tmp_path: Path) -> None:
+def test_the_baseline_is_the_last_accepted_else_the_last_handed_over(ledger: SqlLedger, home: Path) -> None:
     def make(inputs: str) -> list[str]:
-        return sent(ledger, prepared(ledger, tmp_path, inputs=inputs, profile="production"))
+        return sent(ledger, prepared(ledger, home, inputs=inputs, profile="production"))
 
     assert ledger.baseline(T1) is None
     first = make("x")
@@ -240,8 +242,8 @@ def _answer(msg_id: str, *events: Event, digest: str = "", **more: object) -> An
     return Answer.model_validate(given | {"msg_id": msg_id} | more)
 
 
-def test_an_answer_is_stored_once_however_often_it_comes(ledger: SqlLedger, tmp_path: Path) -> None:
-    first, _ = sent(ledger, prepared(ledger, tmp_path))
+def test_an_answer_is_stored_once_however_often_it_comes(ledger: SqlLedger, home: Path) -> None:
+    first, _ = sent(ledger, prepared(ledger, home))
     answer = _answer(first, Event.APPREC_OK)
     assert [ledger.take(answer).fate for _ in range(3)] == [Fate.TAKEN, Fate.KNOWN, Fate.KNOWN]
     assert ledger.part(first).state is State.RECEIVED
@@ -249,21 +251,21 @@ def test_an_answer_is_stored_once_however_often_it_comes(ledger: SqlLedger, tmp_
 
 
 @pytest.mark.parametrize("order", permutations([Event.ACKNOWLEDGED, Event.APPREC_OK, Event.CONTENT_CLEAN]))
-def test_answers_come_in_any_order(ledger: SqlLedger, tmp_path: Path, order: tuple[Event, ...]) -> None:
-    first, _ = sent(ledger, prepared(ledger, tmp_path))
+def test_answers_come_in_any_order(ledger: SqlLedger, home: Path, order: tuple[Event, ...]) -> None:
+    first, _ = sent(ledger, prepared(ledger, home))
     assert {ledger.take(_answer(first, event)).fate for event in order} == {Fate.TAKEN}
     assert ledger.part(first).state is State.ACCEPTED
 
 
-def test_an_answer_before_the_hand_over_is_recorded_counts(ledger: SqlLedger, tmp_path: Path) -> None:
-    first, _ = begin(ledger, prepared(ledger, tmp_path))
+def test_an_answer_before_the_hand_over_is_recorded_counts(ledger: SqlLedger, home: Path) -> None:
+    first, _ = begin(ledger, prepared(ledger, home))
     assert ledger.take(_answer(first, Event.APPREC_OK)).fate is Fate.TAKEN
     part = ledger.record(first, Event.HANDED_OVER, Note("test", NOW, reference="late"))
     assert (part.state, part.reference, part.handed_over_at) == (State.RECEIVED, "late", NOW)
 
 
-def test_an_answer_before_anything_was_sent_waits_until_it_was(ledger: SqlLedger, tmp_path: Path) -> None:
-    manifest = prepared(ledger, tmp_path)
+def test_an_answer_before_anything_was_sent_waits_until_it_was(ledger: SqlLedger, home: Path) -> None:
+    manifest = prepared(ledger, home)
     first = manifest.shipments[0].msg_id
     taken = ledger.take(_answer(first, Event.APPREC_OK))
     assert (taken.fate, taken.reason) == (Fate.PARKED, "the part it answers was never handed over by this ledger")
@@ -289,16 +291,16 @@ def test_unknown_ids_are_parked_with_the_reason(ledger: SqlLedger) -> None:
     ]
 
 
-def test_an_answer_may_name_its_message_by_number(ledger: SqlLedger, tmp_path: Path) -> None:
-    sent(ledger, prepared(ledger, tmp_path))
+def test_an_answer_may_name_its_message_by_number(ledger: SqlLedger, home: Path) -> None:
+    sent(ledger, prepared(ledger, home))
     answer = _answer("", Event.CONTENT_ERRORS, lopenr=2, institusjon_id="900000014", year=2020)
     taken = ledger.take(answer)
     assert taken.part
     assert (taken.part.module, taken.part.state) == ("ide", State.CONTENT_ERRORS)
 
 
-def test_a_receipt_for_other_bytes_is_no_receipt(ledger: SqlLedger, tmp_path: Path) -> None:
-    manifest = prepared(ledger, tmp_path)
+def test_a_receipt_for_other_bytes_is_no_receipt(ledger: SqlLedger, home: Path) -> None:
+    manifest = prepared(ledger, home)
     first, second = sent(ledger, manifest)
     taken = ledger.take(_answer(first, Event.APPREC_OK, original_sha256="0" * 64))
     assert (taken.fate, "other bytes" in taken.reason) == (Fate.PARKED, True)
@@ -307,8 +309,8 @@ def test_a_receipt_for_other_bytes_is_no_receipt(ledger: SqlLedger, tmp_path: Pa
     assert ledger.take(right).fate is Fate.TAKEN
 
 
-def test_good_news_after_bad_waits_for_a_person(ledger: SqlLedger, tmp_path: Path) -> None:
-    first, _ = sent(ledger, prepared(ledger, tmp_path))
+def test_good_news_after_bad_waits_for_a_person(ledger: SqlLedger, home: Path) -> None:
+    first, _ = sent(ledger, prepared(ledger, home))
     assert ledger.take(_answer(first, Event.APPREC_REJECTED)).fate is Fate.TAKEN
     assert "contradicts" in ledger.take(_answer(first, Event.APPREC_OK)).reason
     assert ledger.part(first).state is State.REFUSED
@@ -317,8 +319,8 @@ def test_good_news_after_bad_waits_for_a_person(ledger: SqlLedger, tmp_path: Pat
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 
-def test_any_change_of_the_audit_log_is_found(ledger: SqlLedger, home: Path, tmp_path: Path) -> None:
-    sent(ledger, prepared(ledger, tmp_path))
+def test_any_change_of_the_audit_log_is_found(ledger: SqlLedger, home: Path) -> None:
+    sent(ledger, prepared(ledger, home))
     whole = ledger.audit()
     assert ledger.audit_broken_at() is None
     assert ledger.audit_head() == (whole[-1].number, whole[-1].hash)

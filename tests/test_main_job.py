@@ -39,7 +39,8 @@ def test_leaves_ord_ide_and_sbs_for_the_tertial(finished: Finished) -> None:
 
 def test_the_json_names_what_the_issue_of_the_run_is(finished: Finished) -> None:
     summary = finished.summaries[0]
-    assert set(summary) == {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "manifest"}
+    wanted = {"period", "unit", "rows", "messages", "shipments", "findings", "unchecked", "nprid_reg", "manifest"}
+    assert set(summary) == wanted
     assert set(summary["rows"]["episodes"]) == {"in", "reported", "out_of_scope", "quarantined"}
     assert set(summary["messages"][0]) == {"module", "version", "patients", "records", "bytes", "sha256"}
     wanted = {"module", "part", "parts", "packed_bytes", "limit_bytes", "patients", "path", "sha256"}
@@ -110,13 +111,23 @@ def test_reported_rows_stand_in_the_message(finished: Finished) -> None:
 def test_findings_say_what_npr_would_do(finished: Finished) -> None:
     with duckdb.connect(str(finished.home / "npr.duckdb"), read_only=True) as db:
         rows = db.execute("select rule, count(*) from finding.findings where period = '2020-T1' group by 1").fetchall()
-    assert dict(rows) == {"WAIT-04": 2, "WAIT-17": 1, "EPI-20": 2}
+    assert dict(rows) == {"WAIT-04": 2, "WAIT-02": 1, "EPI-23": 2}
     assert finished.unit("nordfjell")["findings"] == {
         "drop_message": 0,
-        "drop_record": 3,
+        "drop_record": 0,
         "blank_value": 0,
-        "report_only": 2,
+        "report_only": 5,
     }
+    # No large list is loaded: that is said, and is no pass.
+    assert finished.unit("nordfjell")["unchecked"].keys() == {"DX-03", "PRO-03", "UNIT-03", "UNIT-06-LIST"}
+
+
+def test_the_person_link_of_every_patient_is_counted(finished: Finished) -> None:
+    for summary in finished.summaries:
+        patients = next(one["patients"] for one in summary["messages"] if one["module"] == "ide")
+        assert list(summary["nprid_reg"]) == ["1", "2", "3", "4", "5"]
+        assert sum(summary["nprid_reg"].values()) == patients
+        assert summary["nprid_reg"]["1"] > patients * 0.9
 
 
 def test_identity_numbers_are_nowhere_but_in_the_identity_tree(finished: Finished) -> None:

@@ -17,7 +17,7 @@ from schemas import layouts, xsd
 from schemas.errors import WrongUse
 from schemas.layout import Layout
 from schemas.model import FOLDER, HEADERS, AttributeRow, Model, load_model, read_model
-from transforms.messages_page import messages_page
+from transforms.messages_page import message_pages, messages_page
 from transforms.xsd_text import message_xsd
 
 SHARED: Final = Path(__file__).parents[1] / "../shared/reference/xsd"
@@ -344,13 +344,48 @@ def test_what_is_not_held_is_refused_with_what_there_is() -> None:
 # The page
 
 
-def test_the_page_names_every_attribute_of_every_version_and_counts_them() -> None:
+def test_the_page_of_each_message_shows_what_its_schema_says() -> None:
+    pages = message_pages(load_model())
+    assert set(pages) == {f"{version}-{module}.md" for version, module in HELD}
+    for version, module in HELD:
+        page, layout = pages[f"{version}-{module}.md"], layouts.load_layout(module, version)
+        assert shown_tree(page) == [node.name for node in layout.nodes]
+        shown = shown_attributes(page)
+        for node in layout.nodes:
+            expected = {
+                a.name: (a.use, a.code_list or "", a.certainty, a.source.removesuffix(".xsd")) for a in node.attributes
+            }
+            assert shown[node.name] == expected, (version, module, node.name)
+
+
+def shown_tree(page: str) -> list[str]:
+    return [line.split()[0] for line in page.partition("```\n")[2].partition("```")[0].splitlines()]
+
+
+def shown_attributes(page: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Class -> attribute -> use, code list, certainty and source."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for part in page.partition("## Attributes")[2].partition("## Code lists")[0].split("\n**")[1:]:
+        rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| `")]
+        found[part.partition("**")[0]] = {
+            name.strip("`"): (use.partition(",")[0], code_list.strip(), sure, source)
+            for name, _, use, code_list, sure, source, *_ in rows
+        }
+    return found
+
+
+def test_the_page_of_a_message_lists_the_codes_of_its_year() -> None:
+    pages = message_pages(load_model())
+    assert "| 7371 | Meldingstype | A | B, E | `Melding@meldingstype` |" in pages["53.1.2-ide.md"]
+    assert "| 7371 | Meldingstype | A | B, E, K | `Melding@meldingstype` |" in pages["58.0.1-ide.md"]
+    assert "242 codes" in pages["58.0.1-ord.md"]
+
+
+def test_the_index_links_every_page_counts_certainties_and_says_what_differs() -> None:
     page = messages_page(load_model())
     for version, module in HELD:
+        assert f"[{module} {version}](messages/{version}-{module}.md)" in page
         counts = " / ".join(str(count) for count in layouts.load_layout(module, version).certainties().values())
         assert re.search(rf"^\| {re.escape(version)} \|.*{counts}", page, re.MULTILINE)
-        for name in rows_of(version, module):
-            one, _, attribute = name.partition("@")
-            assert f"| `{attribute}` |" in page or f"`{name}`" in page, one
     assert "| `Melding@lopenr` | string, required | integer, required |" in page
     assert "| `Objektholder@pasientGUID` | guid, prohibited, not declared from 58.0.1 | none |" in page

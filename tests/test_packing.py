@@ -31,7 +31,7 @@ from pipelines.rehearsal import key_usage, make_rehearsal_receiver, make_rehears
 from schemas.errors import DataRefused, WrongUse
 from transforms.certificates import Purpose, insist_usable
 from transforms.cms import KeyPair, encrypt, envelope, envelope_size
-from transforms.ebms import DS, EB, SOAP, Signer, signer, verify
+from transforms.ebms import C14N, DS, EB, ENVELOPED, RSA_SHA256, SHA256, SOAP, Signer, signer, verify
 from transforms.packing import (
     SIGNATURE_ROOM,
     Packing,
@@ -422,6 +422,33 @@ def test_blanks_around_a_signature_are_signed_too() -> None:
     info = etree.tostring(signature[0], method="c14n")
     signature[1].text = base64.b64encode(key.sign(info, padding.PKCS1v15(), hashes.SHA256())).decode()
     assert verify(etree.tostring(root), {PACKING.ids.payload_content_id: payload}) == SIGNING_CERTIFICATE
+
+
+@needs_xmlsec
+def test_our_reader_verifies_what_xmlsec1_signs(tmp_path: Path) -> None:
+    """As other handlers sign: the signature in a default namespace, indented, inside an indented header."""
+    payload = encrypt(DOCUMENT, CERTIFICATE)
+    transform = "<Transform Algorithm='{}'/>".format
+    template = (
+        f"<Signature xmlns='{DS}'>\n<SignedInfo>\n<CanonicalizationMethod Algorithm='{C14N}'/>"
+        f"<SignatureMethod Algorithm='{RSA_SHA256}'/>\n<Reference URI=''><Transforms>{transform(ENVELOPED)}"
+        f"{transform(C14N)}</Transforms><DigestMethod Algorithm='{SHA256}'/><DigestValue/></Reference>\n"
+        f"<Reference URI='cid:{PACKING.ids.payload_content_id}'><DigestMethod Algorithm='{SHA256}'/><DigestValue/>"
+        "</Reference></SignedInfo>\n<SignatureValue/>\n<KeyInfo><X509Data><X509Certificate/></X509Data></KeyInfo>"
+        "</Signature>\n\t"
+    )
+    unsigned = _soap(pack(DOCUMENT, replace(PACKING, signer=None))).decode()
+    (tmp_path / "template.xml").write_text(unsigned.replace("</SOAP:Header>", f"\n{template}</SOAP:Header>"))
+    (tmp_path / "key.pem").write_bytes(SIGNING_PEM)
+    (tmp_path / "certificate.pem").write_bytes(SIGNING_CERTIFICATE_PEM)
+    (tmp_path / "payload.p7m").write_bytes(payload)
+    command = ["xmlsec1", "--sign", "--privkey-pem", "key.pem,certificate.pem", "--output", "signed.xml"]
+    command += [f"--url-map:cid:{PACKING.ids.payload_content_id}", "payload.p7m", "template.xml"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    signed = (tmp_path / "signed.xml").read_bytes()
+    assert verify(signed, {PACKING.ids.payload_content_id: payload}) == SIGNING_CERTIFICATE
+    with pytest.raises(DataRefused, match="has been changed"):
+        verify(signed.replace(b"NPR_ORDsender", b"NPR_IDEsender"), {PACKING.ids.payload_content_id: payload})
 
 
 def test_a_signature_follows_from_the_bytes_alone() -> None:

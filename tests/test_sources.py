@@ -57,7 +57,8 @@ def _run(home: Path, folder: Path, source: str, found: Path = SOURCES, period: s
     )
 
 
-def _forbidden() -> Any:  # noqa: ANN401 - stands where several types would
+def _forbidden(name: str = "") -> Any:  # noqa: ANN401 - stands where several types would
+    assert not name
     raise AssertionError("the first stages ask neither clock nor receiver nor channel")
 
 

@@ -9,7 +9,9 @@ import json
 import random
 import re
 import sys
+import time
 import zipfile
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ import pytest
 from conftest import call, call_process
 from lxml import etree
 
+from pipelines import validator
+from pipelines.key_book import KeyBook
 from pipelines.validator import Crew, Options, Source, validate, validate_source
 from schemas.controls import CONSEQUENCES, controls_for
 from schemas.layouts import load_layout
@@ -221,6 +225,85 @@ def test_a_valid_message_is_valid_in_pieces_and_with_several_processes(tmp_path:
     assert faults(report) == {("Objektholder", "pasientNr"): 1, ("RefEnhet", "typeEnhet"): 128}
 
 
+@pytest.fixture
+def uncut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message is read as one stream, as one is that cannot be cut."""
+    monkeypatch.setattr(validator, "spanning", lambda _: None)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.usefixtures("uncut")
+def test_a_message_that_cannot_be_cut_has_the_verdict_of_the_whole(seed: int, schema: etree.XMLSchema) -> None:
+    dice = random.Random(100 + seed)
+    base = message(5, 3).encode()
+    verdicts = {True: 0, False: 0}
+    for number in range(150):
+        root = etree.fromstring(base)
+        for _ in range(dice.choice([1, 1, 2])):
+            dice.choice(MUTATIONS)(root, dice)
+        text = etree.tostring(root)
+        expected = schema.validate(etree.fromstring(text))
+        found = report_of(text, controls=number % 2 == 0)
+        assert (found.refused is None and not faults(found)) == expected, (seed, number)
+        verdicts[expected] += 1
+    assert min(verdicts.values()) > 15
+
+
+SPOILED = (
+    (), (('pasientNr="P00007"', 'pasientNr="P00000"'),), (('omsorgsniva="1"', 'omsorgsniva="one"'),),
+    (('RefEnhet enhetID="B"', 'RefEnhet enhetID="Z"'),), (("900000022", "900000014"),),
+    (('henvisningsperiodeID="H3" henvType', 'henvisningsperiodeID="H8" henvType'),),
+    (('episodeID="E3a"', 'episodeID="E3b"'), ('tilstNr="2"', 'tilstNr="01"')),
+    (('typeEnhet="2"', 'typeEnhet="77"'), ('polUtforende="1"', 'polUtforende="123"'), ('orgNr="1"', 'orgNr="x"')),
+    (('uttakDato="2020-05-04"', 'uttakDato="2020-03-04"'), ("<Pasient ", "<Pasjent ")),
+    (('innDatoTid="2020', 'innDatoTid="2017'), ('polUtforende="1"', 'polUtforende="22"')),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", SPOILED)
+def test_a_message_that_cannot_be_cut_is_told_of_like_one_that_can(
+    changes: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = message()
+    for old, new in changes:
+        text = text.replace(old, new)
+    cut = report_of(text)
+    monkeypatch.setattr(validator, "spanning", lambda _: None)
+    assert report_of(text).groups() == cut.groups()
+    assert report_of(in_head(text)).verdict == cut.verdict
+
+
+@pytest.mark.usefixtures("uncut")
+def test_a_record_is_told_as_far_as_it_is_certain() -> None:
+    text = message(3, 0).replace('episodeID="E1b" innDatoTid="2020-02-01T10:00:00"', 'episodeID="E1b" innDatoTid="x"')
+    ((_, _, (place,)),) = report_of(text, show_keys=True).groups()
+    assert place.record == "pasientNr P00001, episodeID E1b"
+    # On one line both episodes of the patient may be meant.
+    ((_, _, (place,)),) = report_of(text.replace("\n", ""), show_keys=True).groups()
+    assert place.record in {"pasientNr P00001", ""}
+
+
+@pytest.mark.usefixtures("uncut")
+def test_an_end_of_reading_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validator, "MOST_OF_WHOLE", 5)
+    told = FORMS["text"]([report_of(message().replace('omsorgsniva="1"', 'omsorgsniva="one"'))])
+    assert "reading ended here, at 5 faults" in told
+
+
+# Keys in a file
+
+
+def test_keys_that_occur_twice_are_found_in_a_book_of_many() -> None:
+    with KeyBook() as book:
+        book.add(1, array("q", range(-50_000, 50_000)), array("q", range(100_000)))
+        book.add(2, array("q", (7, -7)), array("q", (3, 4)))
+        assert list(book.twice()) == []
+        book.add(1, array("q", (-50_000, 49_999, 49_999)), array("q", (200_000, 50, 200_001)))
+        assert list(book.twice()) == [(1, 99_999, 49_999), (1, 200_000, -50_000), (1, 200_001, 49_999)]
+        assert [book.refer(place, told, 9, 5) for place, told in ((1, 7), (2, 7), (3, 7), (2, 8))] == [1, 2, 3, 4]
+        assert list(book.strays()) == [(5, 9, 3), (5, 9, 4)]
+
+
 IDE = (
     OPENING.replace("_ord", "_ide")
     + '<Institusjon institusjonID="900000014">\n'
@@ -286,6 +369,9 @@ def test_a_broken_parent_counts_its_children_once() -> None:
 def test_keys_that_occur_twice_are_told_across_chunks_and_per_institution() -> None:
     report = report_of(message().replace('Objektholder pasientNr="P00007"', 'Objektholder pasientNr="P00000"'))
     assert faults(report) == {("Objektholder", "pasientNr"): 1}
+    twice = message().replace('Objektholder pasientNr="P00007"', 'Objektholder pasientNr="P00000"')
+    ((_, _, (place,)),) = report_of(twice, show_keys=True).groups()
+    assert place.record == "pasientNr P00000"
     again = report_of(message().replace("900000022", "900000014"))
     assert faults(again) == {("Institusjon", None): 1}
 
@@ -298,7 +384,7 @@ def test_a_unit_of_the_other_institution_is_no_unit_of_this_one() -> None:
     )
     assert report_of(f'{first}<Institusjon institusjonID="900000022"{second}').verdict == "valid"
     stray = second.replace('RefEnhet enhetID="C"', 'RefEnhet enhetID="B"', 1)
-    assert faults(report_of(f'{first}<Institusjon institusjonID="900000022"{stray}')) == {("RefEnhet", None): 1}
+    assert faults(report_of(f'{first}<Institusjon institusjonID="900000022"{stray}')) == {("RefEnhet", "enhetID"): 1}
 
 
 def test_faults_before_the_place_where_a_file_is_cut_off_are_told_too() -> None:
@@ -312,7 +398,9 @@ def test_faults_before_the_place_where_a_file_is_cut_off_are_told_too() -> None:
 def test_an_unknown_namespace_is_refused_with_what_there_is() -> None:
     report = report_of(message().replace("54_0_1_ord", "99_0_1_ord"))
     assert report.verdict == "refused"
-    assert re.search("ord [0-9., ]*54.0.1", FORMS["text"]([report]))
+    told = FORMS["text"]([report])
+    assert "there is no schema for ord 99.0.1" in told
+    assert re.search("ord [0-9., ]*54.0.1", told)
     assert report_of("<a/>").verdict == report_of("hello").verdict.replace("faults", "refused") == "refused"
 
 
@@ -560,28 +648,59 @@ def test_texts_above_ten_megabytes_and_large_patients_get_the_right_verdict() ->
     huge = message(3, 0).replace(episode("E1b"), "".join(episode(f"E1b{n}") for n in range(8000)))
     assert faults(report_of(huge, chunk=262_144)) == {}
     twice = huge.replace('episodeID="E1b7999"', 'episodeID="E1b1"')
-    assert faults(report_of(twice, chunk=262_144)) == {("Episode", None): 1}
+    report = report_of(twice.replace('typeEnhet="2"', 'typeEnhet="77"', 1), chunk=262_144)
+    assert faults(report) == {("Episode", "episodeID"): 1}
+    assert outcomes(report) == {("code", "RefEnhet", "typeEnhet"): (1, "Sett verdi til -1")}
 
 
-def test_memory_does_not_grow_with_the_message(tmp_path: Path) -> None:
+MANY = (60_000_000, "".join(patient(number) for number in range(400)), 'pasientNr="P', "</Institusjon></Melding>")
+ONE = (
+    12_000_000,
+    "".join(episode(f"E{n}") for n in range(400)),
+    'episodeID="E',
+    "</Objektholder></Institusjon></Melding>",
+)
+
+
+@pytest.mark.parametrize(("size", "block", "key", "end"), [MANY, ONE], ids=["many patients", "one patient"])
+def test_memory_does_not_grow_with_the_message(size: int, block: str, key: str, end: str, tmp_path: Path) -> None:
+    """All processes together, pages that they share counted once; a message of one patient cannot be cut."""
     path = tmp_path / "large.xml"
-    block = "".join(patient(number) for number in range(400))
     with path.open("w") as file:
         file.write(f'{OPENING}<Institusjon institusjonID="1">{UNITS}')
-        for repeat in range(60_000_000 // len(block) + 1):
-            file.write(block.replace('pasientNr="P', f'pasientNr="{repeat}-'))
-        file.write("</Institusjon></Melding>")
+        file.write(patient(1).removesuffix("</Objektholder>\n") if block.startswith("<Episode") else "")
+        for repeat in range(size // len(block) + 1):
+            file.write(block.replace(key, f"{key}{repeat}-"))
+        file.write(end)
     script = [sys.executable, "-m", "pipelines.cli", "validate", str(path)]
     with psutil.Popen(script, cwd=ROOT, stdout=-3, stderr=-3) as process:
         most = 0
         while process.poll() is None:
-            most = max([most, *(_resident(one) for one in _family(process))])
+            most = max(most, sum(_memory(one) for one in _family(process)))
             try:
                 process.wait(0.05)
             except psutil.TimeoutExpired:
                 continue
     assert process.returncode == 0
-    assert most < 96_000_000
+    assert 20_000_000 < most < 96_000_000
+
+
+def test_no_process_is_left_when_the_first_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "large.xml"
+    with path.open("w") as file:
+        file.write(f'{OPENING}<Institusjon institusjonID="1">{UNITS}')
+        file.writelines(patient(number) for number in range(30_000))
+        file.write("</Institusjon></Melding>")
+    script = [sys.executable, "-m", "pipelines.cli", "validate", str(path)]
+    with psutil.Popen(script, cwd=ROOT, stdout=-3, stderr=-3) as process:
+        family = _family(process)
+        while len(family) < 3 and process.poll() is None:
+            family = _family(process)
+            time.sleep(0.01)
+        process.kill()
+    assert len(family) == 3
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert left == []
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
@@ -591,10 +710,11 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _resident(process: psutil.Process) -> int:
+def _memory(process: psutil.Process) -> int:
+    """Proportional: a page that two processes share counts half in each."""
     try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
+        return int(process.memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0
 
 

@@ -11,7 +11,7 @@ few; what stays in it is judged here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -61,10 +61,11 @@ def judge(element: etree._Element, controls: Controls, period: Period) -> Iterat
     cls = etree.QName(element).localname
     for control in controls.values():
         if control.cls == cls:
-            yield from _judge(element, control, period)
+            yield from judge_one(element, control, period)
 
 
-def _judge(element: etree._Element, control: Control, period: Period) -> Iterator[Outcome]:
+def judge_one(element: etree._Element, control: Control, period: Period) -> Iterator[Outcome]:
+    """What one control of its class says about an element."""
     value = element.get(control.attribute)
     if not value:
         if control.mandatory:
@@ -79,6 +80,17 @@ def _judge(element: etree._Element, control: Control, period: Period) -> Iterato
         other = _referred(element, bound, period)
         if bound and other and sign * _order(other, value) > 0:
             yield Outcome("range", control.attribute, f"is {text} {bound}", control.range_action)
+
+
+def surely_right(control: Control) -> Callable[[str], object]:
+    """A quick look at a value: true only where the control has nothing to say of it, whatever the dates are."""
+    fits = _compiled(control.pattern).fullmatch if control.pattern else bool
+    if control.low or control.high:
+        return lambda _: False
+    if not control.code_list or not control.held:
+        return fits
+    always = [one.code for one in code_list(control.code_list).values if not (one.valid_from or one.valid_to)]
+    return frozenset(code for code in always if fits(code)).__contains__
 
 
 @cache

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from schemas.errors import DataRefused, WrongUse
+from schemas.xsd import parse
 from transforms.envelope import xml_text
 
 EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
@@ -104,10 +105,10 @@ def soap(header: Header) -> bytes:
 def signed_soap(header: Header, payload_sha256: bytes, by: Signer) -> bytes:
     """The same with its signature as the last child of SOAP:Header. payload_sha256: of the attachment's bytes."""
     unsigned = soap(header)
-    digest = hashlib.sha256(_c14n(etree.fromstring(unsigned))).digest()
+    digest = hashlib.sha256(_c14n(parse(unsigned, "SOAP"))).digest()
     room = bytes(_key_bytes(by.certificate))
     draft = _with_signature(unsigned, header.payload_content_id, (digest, payload_sha256), by, room)
-    info = next(etree.fromstring(draft).iter(f"{{{DS}}}SignedInfo"))
+    info = next(parse(draft, "SOAP").iter(f"{{{DS}}}SignedInfo"))
     value = by.sign(_c14n(info))
     if len(value) != len(room):
         raise RuntimeError("a signature has not the length of its key")
@@ -177,7 +178,12 @@ def _party(her_id: str, role: str, where: str) -> str:
 
 
 def _c14n(element: etree._Element) -> bytes:
-    return etree.tostring(element, method="c14n", with_comments=False)
+    """Canonical XML 1.0 of an element, with the namespaces in scope, whatever document it stands in.
+
+    By way of a document of its own: libxml2 adds xmlns="" where it canonizes below a default namespace of another.
+    """
+    alone = parse(etree.tostring(element, with_tail=False), "SOAP")
+    return etree.tostring(alone, method="c14n", with_comments=False)
 
 
 def _base64(value: bytes) -> str:
@@ -276,14 +282,10 @@ def _algorithm(parent: etree._Element, name: str) -> str:
 def _parsed(envelope: bytes) -> etree._Element:
     if len(envelope) > _MOST_SOAP:
         raise _unsigned("it is larger than any envelope")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        root = etree.fromstring(envelope, parser)
-    except etree.XMLSyntaxError:
-        raise _unsigned("it is not XML") from None
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise _unsigned("it has a document type")
-    return root
+        return parse(envelope, "SOAP")
+    except DataRefused:
+        raise _unsigned("it is not XML, or has a document type") from None
 
 
 def _insist(holds: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence where it stands

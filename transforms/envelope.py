@@ -17,6 +17,7 @@ from lxml import etree
 
 from schemas.errors import DataRefused, WrongUse
 from schemas.receivers import ContentForm, DocumentForm
+from schemas.xsd import parse
 
 NAMESPACE: Final = "http://www.kith.no/xmlstds/msghead/2006-05-24"
 MIG_VERSION: Final = "v1.2 2006-05-24"
@@ -130,25 +131,20 @@ def content_size(melding_bytes: int, content: ContentForm) -> int:
 
 
 def read_melding(document: bytes) -> bytes:
-    """The Melding of a MsgHead document in canonical form (C14N), whichever way it is dressed.
+    """The Melding of a MsgHead document in canonical form (exclusive C14N), whichever way it is dressed.
 
     Raises DataRefused when there is not exactly one. What libxml2 says is not shown: it quotes values.
     """
     try:
-        root = etree.fromstring(document, _parser())
+        root = parse(document, "MsgHead", long_text=True)
         content = [child for element in root.iter(f"{{{NAMESPACE}}}Content") for child in element]
         if len(content) == 1 and content[0].tag == f"{{{CONTAINER}}}Base64Container":
-            content = [etree.fromstring(base64.b64decode(content[0].text or ""), _parser())]
-    except (etree.XMLSyntaxError, ValueError):
+            content = [parse(base64.b64decode(content[0].text or ""), "Base64Container")]
+    except (DataRefused, ValueError):
         raise DataRefused("the head message cannot be read", where="MsgHead", rule="well-formed XML") from None
     if len(content) != 1:
         raise DataRefused(f"the head message holds {len(content)} documents", where="MsgHead", rule="one Melding")
-    return etree.tostring(content[0], method="c14n")
-
-
-def _parser() -> etree.XMLParser:
-    # A Base64Container is one text, and libxml2 stops at ten million characters unless told otherwise.
-    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    return etree.tostring(content[0], method="c14n", exclusive=True)
 
 
 def _info(message: HeadMessage) -> str:

@@ -123,7 +123,7 @@ def _with_holder(told: pl.DataFrame) -> pl.DataFrame:
         )
     )
     found = []
-    for depth in holders["_depth"].unique().to_list():
+    for depth in holders["_depth"].unique().sort().to_list():  # null, the patients, comes first
         at = holders.filter(pl.col("_depth").eq_missing(depth))
         # A patient is the parent of all rows that are of the patient, whatever their key.
         part = pl.col("_patient").cast(pl.String)
@@ -155,7 +155,9 @@ def lines(found: pl.DataFrame) -> pl.DataFrame:
 
 def _below_departments(found: pl.DataFrame) -> pl.DataFrame:
     broken = found.filter(pl.col("class") == "Enhet", pl.col("consequence") == DROPS, pl.col("under").is_null())
-    named = broken.select(pl.col("rule").alias("under"), "enhet", _of="fingerprint").unique(["under", "enhet"])
+    named = broken.select(pl.col("rule").alias("under"), "enhet", _of="fingerprint").unique(
+        ["under", "enhet"], keep="first", maintain_order=True
+    )
     joined = found.join(named, on=["under", "enhet"], how="left", maintain_order="left")
     return joined.with_columns(holder=pl.coalesce("holder", "_of")).drop("_of")
 

@@ -47,8 +47,9 @@ def kind_of(layout: Layout, one: Constraint, field: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """Values that must stand among others, as XPaths from Melding."""
+    """Values that must stand among others within each scope. scopes: XPath from Melding; the others: from a scope."""
 
+    scopes: etree.XPath
     elements: etree.XPath
     field: str
     values: etree.XPath
@@ -79,8 +80,9 @@ class KeySieve:
         ):
             return False
         return all(
-            set(cast("list[Any]", one.values(melding))) <= set(cast("list[Any]", one.known(melding)))
+            set(cast("list[Any]", one.values(scope))) <= set(cast("list[Any]", one.known(scope)))
             for one in self._references
+            for scope in cast("list[Any]", one.scopes(melding))
         )
 
     def strays(self, melding: etree._Element) -> Iterator[etree._Element]:
@@ -88,9 +90,11 @@ class KeySieve:
         for path in self._wrong:
             yield from cast("list[Any]", path(melding))
         for one in self._references:
-            known = set(cast("list[Any]", one.known(melding)))
-            found = cast("list[Any]", one.elements(melding))
-            yield from (element for element in found if element.get(one.field, next(iter(known), "")) not in known)
+            for scope in cast("list[Any]", one.scopes(melding)):
+                known = set(cast("list[Any]", one.known(scope)))
+                for element in cast("list[Any]", one.elements(scope)):
+                    if (value := element.get(one.field)) is not None and value not in known:
+                        yield element
 
     def _add(self, layout: Layout, one: Constraint, by_name: dict[str, Constraint]) -> None:
         paths = paths_of(one)
@@ -128,9 +132,9 @@ class KeySieve:
         for path in paths:
             if one.scope in self._above:
                 here = "/".join((".", *map(self._step, self._above[1 : self._above.index(one.scope) + 1])))
-                place, field = f"{here}/{self._steps(path)}", one.fields[0]
-                made = [self._compiled(text) for text in (place, f"{place}/{field}", f"{here}/{target}")]
-                self._references.append(_Reference(made[0], field.removeprefix("@"), made[1], made[2]))
+                place, field = self._steps(path), one.fields[0]
+                made = [self._compiled(text) for text in (here, place, f"{place}/{field}", target)]
+                self._references.append(_Reference(made[0], made[1], field.removeprefix("@"), made[2], made[3]))
             else:
                 up = "/".join([".."] * len(path.split("/")))
                 wrong = f"[{one.fields[0]} and not({one.fields[0]} = {up}/{target})]"

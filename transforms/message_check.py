@@ -9,9 +9,11 @@ No value leaves this module but names that the schema knows, and record keys: as
 
 from __future__ import annotations
 
+import re
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final, NamedTuple
@@ -38,6 +40,7 @@ from transforms.message_chunks import SHELL_LINE, Chunk, Frame, chain_of
 from transforms.pseudonyms import pseudonym
 
 TWICE: Final = "SCHEMAV_CVC_IDC"
+_CONSTRAINT: Final = re.compile(r"\((\S+)\)$")
 # Attributes that say which record is meant, and mean a person; the first that an element has is told.
 RECORD_KEYS: Final = ("pasientNr", "pid", "barn_ungdomNr", "brukerNr", "episodeID", "henvisningsperiodeID")
 
@@ -126,6 +129,38 @@ class Wanted:
     controls: bool
 
 
+def records_of(element: etree._Element, wanted: Wanted) -> list[str]:
+    """Keys of the records an element belongs to, from the patient down."""
+    told = []
+    for one in (element, *element.iterancestors()):
+        name = next((key for key in RECORD_KEYS if one.get(key)), None)
+        if name is not None:
+            value = one.get(name) or ""
+            told.append(f"{name} {value if wanted.show_keys else '~' + pseudonym([value], wanted.secret).hex()}")
+    return list(dict.fromkeys(reversed(told)))
+
+
+def key_hash(values: Iterable[str | None], kinds: Iterable[str], secret: bytes) -> bytes | None:
+    """Eight bytes that are the same for the same key; None when it lacks a field."""
+    given = list(values)
+    if None in given:
+        return None
+    return pseudonym([same(value or "", kind) for value, kind in zip(given, kinds, strict=True)], secret)
+
+
+def twice(name: str, cls: str, fields: Sequence[str], line: int, told: int) -> tuple[Group, Callable[[], Place]]:
+    """Group and place of a key that occurs again, known by its hash alone, even where bare keys are asked for."""
+    attribute = fields[0] if len(fields) == 1 else None
+    known = attribute in RECORD_KEYS
+    record = f"{attribute} ~{told.to_bytes(8, sys.byteorder, signed=True).hex()}" if known else ""
+    return Group("schema", TWICE, cls, attribute, f"the key occurs twice ({name})"), partial(Place, line, record)
+
+
+def fields_of(found: Iterable[Constraint]) -> dict[str, str]:
+    """Name of each constraint of one field -> that attribute."""
+    return {one.name: one.fields[0].removeprefix("@") for one in found if len(one.fields) == 1}
+
+
 def spanning(layout: Layout) -> tuple[Spanning, ...] | None:
     """The constraints to be compared across chunks; None when the schema has some that cannot be."""
     chain = chain_of(layout)
@@ -176,9 +211,16 @@ class Judge:
         return schema if narrowing.complete else None
 
     @cached_property
+    def _constraints(self) -> tuple[Constraint, ...]:
+        return constraints(self.wanted.layout.xsd)
+
+    @cached_property
+    def _fields(self) -> dict[str, str]:
+        return fields_of(self._constraints)
+
+    @cached_property
     def _key_sieve(self) -> KeySieve:
-        names = [one.name for one in self.wanted.spanning]
-        return KeySieve(self.wanted.layout, constraints(self.wanted.layout.xsd), names)
+        return KeySieve(self.wanted.layout, self._constraints, [one.name for one in self.wanted.spanning])
 
     def _is_sound(self, tree: etree._Element) -> bool:
         """Whether a chunk has no fault at all, found out the fast way; False says nothing."""
@@ -221,7 +263,7 @@ class Judge:
         for fault, path in () if sound else located_faults(schema, tree):
             line = line_of(fault.line or 0)
             if line is not None and not (fault.rule == TWICE and fault.text in self._twice):
-                judged.findings.add(group_of(fault), partial(self._place, finder, fault, path, line))
+                judged.findings.add(group_of(fault, self._fields), partial(self._place, finder, fault, path, line))
         if melding is not None:
             judged.keys = list(self._keys(melding, line_of, first))
             if self._controls:
@@ -237,30 +279,18 @@ class Judge:
         return self._place_of(finder.element(fault, path), line)
 
     def _place_of(self, element: etree._Element | None, line: int | None) -> Place:
-        return Place(line, self._record(element) if element is not None else "")
-
-    def _record(self, element: etree._Element) -> str:
-        """Keys of the records an element belongs to, from the patient down."""
-        told = []
-        for one in (element, *element.iterancestors()):
-            name = next((key for key in RECORD_KEYS if one.get(key)), None)
-            if name is not None:
-                told.append(f"{name} {self._told(one.get(name) or '')}")
-        return ", ".join(dict.fromkeys(reversed(told)))
-
-    def _told(self, value: str) -> str:
-        return value if self.wanted.show_keys else f"~{pseudonym([value], self.wanted.secret).hex()}"
+        return Place(line, ", ".join(records_of(element, self.wanted)) if element is not None else "")
 
     def _keys(self, melding: etree._Element, line_of: Callable[[int], int | None], first: int) -> Iterator[Keys]:
         """Spanning keys by constraint and scope; scope 0 is the one that the chunk before left open."""
         for number, one in enumerate(self.wanted.spanning):
             for scope, element in enumerate(self._below(melding, one.scope[1:]), first):
-                keys = Keys(number, scope, array("Q"), array("Q"))
+                keys = Keys(number, scope, array("q"), array("q"))
                 for found in (found for path in one.paths for found in self._below(element, path.split("/"))):
-                    line, values = line_of(source_line(found)), [found.get(name) for name in one.fields]
-                    if line is not None and None not in values:
-                        told = [_same(value or "", kind) for value, kind in zip(values, one.kinds, strict=True)]
-                        keys.hashes.frombytes(pseudonym(told, self.wanted.secret))
+                    line = line_of(source_line(found))
+                    told = key_hash(map(found.get, one.fields), one.kinds, self.wanted.secret)
+                    if line is not None and told is not None:
+                        keys.hashes.frombytes(told)
                         keys.lines.append(line)
                 yield keys
 
@@ -301,7 +331,7 @@ class _Finder:
         return None
 
 
-def _same(value: str, kind: str) -> str:
+def same(value: str, kind: str) -> str:
     """One form for all that XML Schema holds to be the same value."""
     if kind == TEXT:
         return value
@@ -311,7 +341,13 @@ def _same(value: str, kind: str) -> str:
         return value
 
 
-def group_of(fault: SchemaFault) -> Group:
-    """The group a fault counts in. Faults of well-formedness and of limits are faults of the document."""
+def group_of(fault: SchemaFault, fields: Mapping[str, str] | None = None) -> Group:
+    """The group a fault counts in. Faults of well-formedness and of limits are faults of the document.
+
+    fields: name of each constraint of one field -> that attribute.
+    """
     kind = "document" if fault.rule.startswith("XML_") else "schema"
-    return Group(kind, fault.rule, fault.element, fault.attribute, fault.text)
+    attribute = fault.attribute
+    if fields and fault.rule == TWICE and (named := _CONSTRAINT.search(fault.text)):
+        attribute = fields.get(named[1])
+    return Group(kind, fault.rule, fault.element, attribute, fault.text)

@@ -30,7 +30,8 @@ MSGHEAD: Final = "{http://www.kith.no/xmlstds/msghead/2006-05-24}"
 CHUNK: Final = 262_144
 _COMMENT: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
 SHELL_LINE: Final = 1
-LARGEST: Final = 4_194_304
+# A chunk as a tree takes about ten times its bytes, in each process.
+LARGEST: Final = 1_048_576
 _CUT: Final = etree.tostring(etree.PI("cut"))
 _LEVELS: Final = 3  # Melding, holder, patient
 
@@ -161,11 +162,11 @@ class Cutter:
                     raise Whole("the end tag around the patients was not found")
             else:
                 cut = _last_tag(self._rest, self._patient)
+            if cut > LARGEST or (cut <= 0 and size >= LARGEST):
+                raise Whole("a patient is very large")
             if cut > 0 or self._ended:
                 data, self._rest = self._rest[:cut], self._rest[cut:]
                 return data
-            if size > LARGEST:
-                raise Whole("a patient is very large")
             size *= 2
 
     def _follow(self, before: bytes) -> None:

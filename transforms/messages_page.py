@@ -1,4 +1,4 @@
-"""The page ``docs/messages.md``, made from the model.
+"""The page ``docs/messages.md`` and one page for each version and module, made from the model.
 
 Belongs here: the text as a function of the model. Does not belong here: the story behind it (``docs/message-model.md``,
 written by hand), and writing it (``pipelines.docs``).
@@ -10,11 +10,21 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from schemas.codelists import code_lists
 from schemas.model import CODED, AttributeRow, Child, Message, Model, ModelClass, SimpleType, Version
 
+MOST_CODES: Final = 40
+_TAKEN: Final = {
+    "enumerated": "the codes of the year",
+    "typed": "text or whole numbers, no codes",
+    "text": "any text",
+}
 HEAD: Final = """# Messages
 
-This page is made from `schemas/npr/model/` by `make docs`; change it there. What was found out and how is told in
+For each version and module a page shows its tree, attributes, use, code lists and certainty:
+
+{pages}
+All of them are made from `schemas/npr/model/` by `make docs`; change it there. What was found out and how is told in
 [message-model.md](message-model.md).
 
 **None of this is an official schema.** Each attribute says how sure it is: A official schema or list seen, B third
@@ -39,10 +49,79 @@ feeds is told before anything is rendered.
 
 
 def messages_page(model: Model) -> str:
-    """The whole page as Markdown: versions, counts, each module in full in its newest version, then what differed."""
+    """The index as Markdown: links to every page, versions, counts, and how the versions of each module differ."""
     modules = [module for module in model.modules if any(module in version.held for version in model.versions)]
-    parts = [HEAD, _versions(model), _counts(model, modules), _types(model)]
+    head = HEAD.replace("{pages}", _links(model, modules))
+    parts = [head, _versions(model), _counts(model, modules), _types(model)]
     return "\n".join([*parts, *(_module(model, module) for module in modules)])
+
+
+def message_pages(model: Model) -> dict[str, str]:
+    """Name of the file -> Markdown of one module in one version: tree, attributes, code lists."""
+    return {
+        page_name(version.name, module): message_page(model.message(module, version.name))
+        for version in model.versions
+        for module in version.held
+    }
+
+
+def page_name(version: str, module: str) -> str:
+    """The page of a module in a version, within ``docs/messages``."""
+    return f"{version}-{module}.md"
+
+
+def message_page(message: Message) -> str:
+    """One module of one version in full."""
+    name, version = f"{message.module} {message.version.name}", message.version
+    counts = " / ".join(str(count) for count in message.certainties().values())
+    tree = "\n".join(_tree(message))
+    classes = "\n".join(_class(one) for one in message.classes)
+    return (
+        f"# {name}\n\n{message.about['title']}. Data year {version.year} ({version.certainty}: {version.evidence}). "
+        f"Made from the model by `make docs`; all messages: [messages.md](../messages.md).\n\n"
+        f"Our schema `schemas/npr/{version.name}/{message.module}.xsd`, **not the official one**. Attributes that may "
+        f"be sent, A / B / C: {counts}. Coded attributes take {_TAKEN[version.coded]}. "
+        f"Types such as bydelNr: [shared types](../messages.md#shared-types).\n\n"
+        f"## Tree\n\n```\n{tree}\n```\n\n## Attributes\n\n{classes}\n{_code_lists(message)}"
+    )
+
+
+def _links(model: Model, modules: list[str]) -> str:
+    """Version by module, each a link to its page."""
+    rows = [
+        [version.name, str(version.year), *(_link(version, module) for module in modules)]
+        for version in reversed(model.versions)
+    ]
+    return _table(" | ".join(["version", "data year", *modules]), rows)
+
+
+def _link(version: Version, module: str) -> str:
+    name = f"{module} {version.name}"
+    return f"[{name}](messages/{page_name(version.name, module)})" if module in version.held else ""
+
+
+def _code_lists(message: Message) -> str:
+    """The lists that attributes of the message take, with the codes of the data year."""
+    taken: dict[str, list[str]] = {}
+    for one in message.classes:
+        for attribute in one.attributes:
+            if attribute.code_list:
+                taken.setdefault(attribute.code_list, []).append(f"`{one.name}@{attribute.name}`")
+    rows = [[number, *_about_list(number, message.version.year), ", ".join(taken[number])] for number in sorted(taken)]
+    intro = (
+        "Numbers of Volven, prefix 2.16.578.1.12.4.1.1. Sure: that the attribute takes this list. All codes with their "
+        "texts and years: `schemas/codes/values.csv`."
+    )
+    return f"## Code lists\n\n{intro}\n\n{_table('list | name | sure | codes | taken by', rows)}" if rows else ""
+
+
+def _about_list(number: str, year: int) -> tuple[str, str, str]:
+    held = code_lists().get(number)
+    if held is None:
+        return "", "", "not held, so not checked"
+    codes = [value.code for value in held.values if value.valid_in(year)]
+    listed = ", ".join(codes) if len(codes) <= MOST_CODES else f"{len(codes)} codes, {codes[0]} to {codes[-1]}"
+    return held.name_no, held.certainty, listed
 
 
 def _table(head: str, rows: list[list[str]]) -> str:
@@ -52,9 +131,8 @@ def _table(head: str, rows: list[list[str]]) -> str:
 
 
 def _versions(model: Model) -> str:
-    coded = {"enumerated": "the codes of the year", "typed": "text or whole numbers, no codes", "text": "any text"}
     rows = [
-        [str(v.year), v.name, v.certainty, v.evidence, v.encoding, coded[v.coded], ", ".join(v.held)]
+        [str(v.year), v.name, v.certainty, v.evidence, v.encoding, _TAKEN[v.coded], ", ".join(v.held)]
         for v in model.versions
     ]
     head = "data year | version | sure | evidence | XSD file | coded attributes take | modules"
@@ -93,19 +171,18 @@ def _span(names: list[str]) -> str:
 
 
 def _module(model: Model, module: str) -> str:
-    held = [version.name for version in model.versions if module in version.held]
-    newest = model.message(module, held[-1])
-    about = newest.about
+    versions = [version for version in model.versions if module in version.held]
+    held = [version.name for version in versions]
+    about = model.modules[module]
     facts = "\n".join(
         f"* {name}: {about[key]}"
         for name, key in (("Seen", "seen"), ("Reconstructed", "reconstructed"), ("Left out", "left_out"))
     )
-    tree = "\n".join(_tree(newest))
-    classes = "\n".join(_class(one) for one in newest.classes)
+    trees = " · ".join(_link(version, module) for version in reversed(versions))
     changes = [_change(model, model.message(module, old), model.message(module, new)) for old, new in pairwise(held)]
     return (
-        f"## {module}: {about['title']}\n\nOfficially, {about['public']}.\n\n{facts}\n\n"
-        f"### {module} {held[-1]}\n\n```\n{tree}\n```\n\n{classes}\n" + "\n".join(reversed(changes))
+        f"## {module}: {about['title']}\n\nTrees and attributes: {trees}.\n\n"
+        f"Officially, {about['public']}.\n\n{facts}\n\n" + "\n".join(reversed(changes))
     )
 
 
@@ -120,10 +197,13 @@ def _occurs(child: Child) -> str:
 
 
 def _class(one: ModelClass) -> str:
-    rows = [[f"`{a.name}`", _type(a), _use(a), a.fact.certainty, a.fact.source, a.fact.note] for a in one.attributes]
+    rows = [
+        [f"`{a.name}`", a.type, _use(a), a.code_list, a.fact.certainty, a.fact.source, a.fact.note]
+        for a in one.attributes
+    ]
     note = f": {one.fact.note}" if one.fact.note else ""
     keys = "".join(f"* {text}\n" for text in _keys(one).values())
-    table = _table("attribute | type | use | sure | source | note", rows)
+    table = _table("attribute | type | use | code list | sure | source | note", rows)
     return f"**{one.name}** ({one.fact.certainty}, {one.fact.source}{note})\n\n{table}" + (f"\n{keys}" if keys else "")
 
 

@@ -14,7 +14,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 
-from transforms.sample_dice import Dice, texts
+from transforms.sample_dice import Dice, Whole, texts
 from transforms.sample_people import years
 from transforms.sample_tables import at_day, at_minute, key, patient_key, referral_key, units_of_referrals
 from transforms.sample_values import FROM_PLACES, TSB_ITEMS, Profile
@@ -39,7 +39,7 @@ def waiting(dice: Dice, courses: pl.DataFrame, visits: pl.DataFrame, window: Win
     n = len(frame)
     taken = window.taken_minute // A_DAY
     wait = np.clip(np.round(dice.gamma(n, 1.6, 62)), 4, 420).astype(np.int64)
-    received = frame.select(pl.coalesce(pl.col("seen") - pl.Series(wait), "start")).to_series().to_numpy()
+    received = _apart(frame.with_columns(received=pl.coalesce(pl.col("seen") - pl.Series(wait), "start")))
     assessed = received + np.minimum(dice.whole(n, 0, 9), np.maximum(wait - 2, 0))
     right = dice.pick(n, {RIGHT: 0.93, NOT_ASSESSED_FOR_RIGHTS: 0.07})
     frame = frame.with_columns(
@@ -51,6 +51,17 @@ def waiting(dice: Dice, courses: pl.DataFrame, visits: pl.DataFrame, window: Win
         deadline_after=pl.Series(np.round(wait * (0.8 + dice.gamma(n, 2, 0.9))).astype(np.int64) + 4),
     )  # fmt: skip
     return _ends(dice, frame, taken).with_columns(pl.when(pl.col("assessed").is_not_null()).then("right"))
+
+
+def _apart(frame: pl.DataFrame) -> Whole:
+    """Days of receipt, moved back where a patient has two referrals to one department on one day (WAIT-09)."""
+    days = frame["received"].to_numpy().copy()
+    while True:
+        alike = frame.select(pl.struct("_p", "_d", pl.lit(pl.Series(days))).is_first_distinct()).to_series()
+        if alike.all():
+            break
+        days[~alike.to_numpy()] -= 1
+    return days
 
 
 def _ends(dice: Dice, frame: pl.DataFrame, taken: int) -> pl.DataFrame:
@@ -142,9 +153,9 @@ def referral_events(dice: Dice, of_waiting: pl.DataFrame, window: Window) -> pl.
         "_c", "minute", day=pl.min_horizontal(pl.col("assessed") + 1, "end"), typeTidspunkt=pl.lit(FIRST_NOTICE)
     )
     kind = pl.when("told").then(pl.lit(HELFO_TOLD)).otherwise(pl.lit(HELFO_NOT_TO_BE_TOLD))
-    late = pl.col("end").fill_null(taken) > pl.col("deadline") + 1
-    started = pl.col("code").is_null() | (pl.col("code") == STARTED)
-    breach = frame.filter(late & started).select("_c", "minute", day=pl.col("deadline") + 1, typeTidspunkt=kind)
+    # Whatever the waiting ended with: until then the deadline was passed (WAIT-18).
+    late = pl.col("end").fill_null(taken) > pl.col("deadline")
+    breach = frame.filter(late).select("_c", "minute", day=pl.col("deadline") + 1, typeTidspunkt=kind)
     events = pl.concat([notice, breach]).sort("_c", "day", "typeTidspunkt")
     return events.select(
         referral_key(pl.col("_c")).alias("henvisningsperiodeID"),

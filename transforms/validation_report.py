@@ -103,7 +103,7 @@ def fix(group: Group) -> str:
     if group.rule == "SCHEMAV_CVC_IDC":
         twice = group.text.startswith("the key occurs twice")
         return "give each record its own key; it may have been written twice" if twice else _REFERENCE
-    if re.search(r"type list\d+$", group.text):
+    if re.search(r"code of list \d+$", group.text):
         return "write a code of that list"
     typed = next((text for name, text in _TYPE_FIXES.items() if group.text.endswith(name)), None)
     return typed or _FIXES.get(group.rule, "write the value as the schema says")
@@ -326,7 +326,8 @@ def _html_row(group: Group, count: int, places: list[Place]) -> str:
     name = "@".join(part for part in (group.cls or "", group.attribute or "") if part)
     items = "".join(f"<li>{html.escape(_place(place))}</li>" for place in places)
     more = f"<p>and {count - len(places)} more</p>" if len(places) < count else ""
-    where = f"<details><summary>{_times(len(places), 'place')}</summary><ul>{items}</ul>{more}</details>"
+    told = _times(count, "place") if len(places) == count else f"{len(places)} of {count} places"
+    where = f"<details><summary>{told}</summary><ul>{items}</ul>{more}</details>"
     texts = (group.kind, name, group.text, fix(group), consequence(group))
     cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
     return f'<tr>{cells}<td class="n">{count}</td><td>{where}</td></tr>'

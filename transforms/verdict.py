@@ -71,7 +71,9 @@ def fates(
         }
         fate.append(pl.DataFrame([told | figures], schema=FATE))
         by = (
-            dropped.group_by("rule", "enhet").len(name="rows").with_columns(pl.lit(t).alias(n) for n, t in told.items())
+            dropped.group_by("rule", "enhet", maintain_order=True)
+            .len(name="rows")
+            .with_columns(pl.lit(t).alias(n) for n, t in told.items())
         )
         lost.append(by.select(*LOST).cast(LOST))  # type: ignore[arg-type]
     return pl.concat(fate), pl.concat(lost)
@@ -89,7 +91,11 @@ def _dropped(
     """Rows of a node that are lost: ``_id``, rule and enhet of what they are lost to."""
     causes = []
     if above is not None and "_parent" in rows.columns:
-        causes.append(rows.join(above.rename({"_id": "_parent"}), on="_parent").select("_id", "rule", "enhet"))
+        causes.append(
+            rows.join(above.rename({"_id": "_parent"}), on="_parent", maintain_order="left").select(
+                "_id", "rule", "enhet"
+            )
+        )
     causes += [
         _of_departments(tables[child.id], units)
         for child in layout.children(node)
@@ -104,7 +110,7 @@ def _of_departments(references: pl.DataFrame, units: pl.DataFrame) -> pl.DataFra
     rank = pl.col("typeEnhet").replace_strict(list(ROLES), range(len(ROLES)), default=None)
     ranked = references.with_columns(rank=rank).drop_nulls("rank").sort("_parent", "rank")
     departments = ranked.unique("_parent", keep="first", maintain_order=True)
-    named = departments.join(units, left_on="enhetID", right_on="enhet")
+    named = departments.join(units, left_on="enhetID", right_on="enhet", maintain_order="left")
     return named.select(pl.col("_parent").alias("_id"), pl.col("by").alias("rule"), pl.col("enhetID").alias("enhet"))
 
 

@@ -9,7 +9,7 @@ Every method writes in one transaction that is on the disk when it returns.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,10 @@ class SqlLedger:
         with self._database.reading() as connection:
             return _as_part(_part(connection, msg_id))
 
-    def open_parts(self) -> Sequence[SentPart]:
-        """Parts of which it is not certain whether they left, oldest first."""
-        wanted = [State.HANDING_OVER.value, State.IN_DOUBT.value]
+    def parts_in(self, states: Collection[State]) -> Sequence[SentPart]:
+        """All parts that stand in one of these states, oldest first."""
         with self._database.reading() as connection:
-            query = _JOINED.where(parts.c.state.in_(wanted)).order_by(parts.c.id)
+            query = _JOINED.where(parts.c.state.in_([state.value for state in states])).order_by(parts.c.id)
             return [_as_part(row) for row in connection.execute(query).mappings()]
 
     def events(self, msg_id: str) -> Sequence[EventRow]:

@@ -1,0 +1,341 @@
+"""What may leave, when, and what becomes of it: approval, validation first, guard, doubt, resend, two at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import call
+from ledgers import NOW, T1, prepared, sent, settings
+
+from assets.dispatch import settle, submit
+from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
+from pipelines import sending
+from pipelines.channels import OutboxFolder
+from pipelines.ledger.book import SqlLedger, ledger_of
+from pipelines.store import DiskStore
+from schemas.errors import DataRefused, WrongUse
+from schemas.records import Manifest, RulingOut, ShipmentOut
+from schemas.sending import Presence, Receipt, SentPart, TransportState
+from schemas.submission_states import Event, State
+
+OUT = '[channels.out]\nkind = "outbox"\nprofiles = ["validation", "production"]\n'
+
+
+class Wire:
+    """A channel to a receiver in memory that counts what arrives, and fails as it is told to."""
+
+    name = "wire"
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[str, bytes]] = []
+        self.fails: list[BaseException] = []
+        self.before = False
+        self.silent = False
+
+    def hand_over(self, part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
+        failure = self.fails.pop(0) if self.fails else None
+        if failure and self.before:
+            raise failure
+        assert manifest.submission
+        self.arrived.append((part.msg_id, path.read_bytes()))
+        if failure:
+            raise failure
+        return Receipt(reference=f"wire-{part.msg_id}", at=NOW)
+
+    def ask(self, part: SentPart) -> TransportState:
+        if self.silent:
+            return TransportState(presence=Presence.UNKNOWN)
+        there = part.msg_id in {msg_id for msg_id, _ in self.arrived}
+        return TransportState(presence=Presence.THERE if there else Presence.ABSENT)
+
+
+@pytest.fixture
+def ledger(home: Path) -> SqlLedger:
+    return ledger_of(home)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def run(home: Path, wire: Wire) -> Run:
+    return _run(home, wire, "rehearsal")
+
+
+def _run(home: Path, wire: Wire, profile: str) -> Run:
+    made = sending.run_of(settings(home, channels=OUT), T1, profile)  # type: ignore[arg-type]
+    return replace(made, channel=_always(wire), guard=_content)
+
+
+def _always(wire: Wire) -> Channels:
+    def channel(name: str = "") -> Wire:
+        assert name in {"", wire.name}
+        return wire
+
+    return channel
+
+
+def _content(manifest: Manifest) -> None:
+    """A guard that finds nothing."""
+    assert manifest.shipments
+
+
+def _states(run: Run, number: int = 1) -> list[str]:
+    return [part.state.value for part in run.ledger.parts(T1, number)]
+
+
+# --- once -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_part_leaves_once_however_often_it_is_asked_for(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire
+) -> None:
+    manifest = prepared(ledger, home)
+    first = submit(run, 1)
+    assert submit(run, 1) == first
+    assert [msg_id for msg_id, _ in wire.arrived] == [part.msg_id for part in manifest.shipments]
+    assert first.files == {part.path: f"wire-{part.msg_id}" for part in manifest.shipments}
+    assert _states(run) == ["handed_over", "handed_over"]
+
+
+def test_what_certainly_did_not_leave_goes_the_next_time(home: Path, ledger: SqlLedger, run: Run, wire: Wire) -> None:
+    prepared(ledger, home)
+    wire.fails, wire.before = [NotHandedOver("no line", retryable=True)], True
+    with pytest.raises(NotHandedOver):
+        submit(run, 1)
+    assert _states(run) == ["not_sent", "prepared"]
+    submit(run, 1)
+    assert len(wire.arrived) == len({msg_id for msg_id, _ in wire.arrived}) == 2
+
+
+@pytest.mark.parametrize("failure", [InDoubt("the line broke"), TimeoutError("x"), RuntimeError("x")])
+@pytest.mark.parametrize("arrived", [True, False])
+def test_doubt_is_settled_by_asking_and_never_by_sending(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire, failure: Exception, *, arrived: bool
+) -> None:
+    prepared(ledger, home)
+    wire.fails, wire.before, wire.silent = [failure], not arrived, True
+    with pytest.raises(type(failure)):
+        submit(run, 1)
+    assert _states(run) == ["in_doubt", "prepared"]
+    count = len(wire.arrived)
+    for _ in range(3):
+        with pytest.raises(InDoubt, match="not sent again"):
+            submit(run, 1)
+    assert len(wire.arrived) == count
+    wire.silent = False
+    submit(run, 1)
+    assert _states(run) == ["handed_over", "handed_over"]
+    assert len(wire.arrived) == len({msg_id for msg_id, _ in wire.arrived}) == 2
+
+
+def test_a_process_that_died_in_the_act_leaves_doubt_and_nothing_else(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire
+) -> None:
+    prepared(ledger, home)
+    wire.fails, wire.silent = [KeyboardInterrupt()], True
+    with pytest.raises(KeyboardInterrupt):
+        submit(run, 1)
+    assert _states(run) == ["handing_over", "prepared"]
+    part = settle(run, ledger.parts(T1, 1)[0])
+    assert part.state is State.IN_DOUBT
+
+
+def test_bytes_that_are_not_those_of_the_ledger_do_not_leave(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire
+) -> None:
+    manifest = prepared(ledger, home)
+    path = run.store.shipments(T1, 1) / manifest.shipments[1].path
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(DataRefused, match="not the file the manifest names"):
+        submit(run, 1)
+    assert wire.arrived == []
+
+
+# --- what must hold before --------------------------------------------------------------------------------------------
+
+
+def test_production_waits_for_validation_and_approval(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    prepared(ledger, home, inputs="v", profile="validation", content="same")
+    prepared(ledger, home, inputs="p", profile="production", content="same")
+    run, given = _run(home, wire, "production"), settings(home, "production", OUT)
+    with pytest.raises(DataRefused, match="it is prepared there"):
+        submit(run, 2)
+    for msg_id in sent(ledger, _manifest(run, 1)):
+        ledger.record(msg_id, Event.CONTENT_CLEAN, Note("test", NOW))
+    with pytest.raises(DataRefused, match="waits for approval"):
+        submit(run, 2)
+    sending.approve(given, T1, "Kari Nordmann", None, "")
+    assert _states(run, 2) == ["approved", "approved"]
+    sending.approve(given, T1, "Kari Nordmann", None, "", withdraw=True)
+    with pytest.raises(DataRefused, match="waits for approval"):
+        submit(run, 2)
+    assert wire.arrived == []
+    sending.approve(given, T1, "Ola Nordmann", 2, "")
+    submit(run, 2)
+    assert _states(run, 2) == ["handed_over", "handed_over"]
+    with pytest.raises(DataRefused, match="too late"):
+        sending.approve(given, T1, "Kari Nordmann", 2, "", withdraw=True)
+
+
+def _manifest(run: Run, number: int) -> Manifest:
+    path = run.store.shipments(T1, number) / "manifest.json"
+    return Manifest.model_validate_json(path.read_bytes())
+
+
+def test_a_changed_hash_voids_the_approval(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    prepared(ledger, home, inputs="p", profile="production")
+    given, run = settings(home, "production", OUT), _run(home, wire, "production")
+    sending.approve(given, T1, "Kari Nordmann", None, "")
+    sent(ledger, prepared(ledger, home, inputs="v", profile="validation"))
+    sending.accept(settings(home, "validation", OUT), T1, "Kari Nordmann", None, "known")
+    folder = run.store.shipments(T1, 1)
+    changed = _manifest(run, 1).model_copy(update={"findings": {"drop_record": 1}})
+    (folder / "manifest.json").write_text(changed.model_dump_json(), encoding="utf-8")
+    ledger.seal(changed, NOW)
+    assert _states(run) == ["prepared", "prepared"]
+    with pytest.raises(DataRefused, match="has changed since it was approved"):
+        submit(run, 1)
+    assert wire.arrived == []
+
+
+def test_an_acceptance_speaks_of_one_content(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    given, run = settings(home, "production", OUT), _run(home, wire, "production")
+    validation = prepared(ledger, home, inputs="v", profile="validation", content="old")
+    with pytest.raises(DataRefused, match="nothing was found yet"):
+        sending.accept(given, T1, "Kari Nordmann", None, "known")
+    for msg_id in sent(ledger, validation):
+        ledger.record(msg_id, Event.CONTENT_ERRORS, Note("test", NOW))
+    sending.accept(given, T1, "Kari Nordmann", None, "known since 2019")
+    for number, content in ((2, "old"), (3, "new")):
+        prepared(ledger, home, inputs=content, profile="production", content=content)
+        sending.approve(given, T1, "Kari Nordmann", number, "")
+    with pytest.raises(DataRefused, match="has not come back clean"):
+        submit(run, 3)
+    submit(run, 2)
+    assert _states(run, 2) == ["handed_over", "handed_over"]
+
+
+@pytest.mark.parametrize("profile", ["validation", "production"])
+def test_without_a_guard_nothing_goes_to_the_register(home: Path, ledger: SqlLedger, wire: Wire, profile: str) -> None:
+    prepared(ledger, home, profile=profile)
+    run = _run(home, wire, profile)
+
+    def broken(_: Manifest) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(DataRefused, match="has not been made"):
+        submit(replace(run, guard=None), 1)
+    with pytest.raises(ZeroDivisionError):
+        submit(replace(run, guard=broken), 1)
+    assert (wire.arrived, _states(run)) == ([], ["prepared", "prepared"])
+
+
+def test_a_dated_requirement_stops_all_but_a_rehearsal(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    ruling = RulingOut(requirement="REQ", module="ord", verdict="stop", since=None, text="REQ: no")
+    for profile, number in (("rehearsal", 1), ("validation", 2)):
+        manifest = prepared(ledger, home, profile=profile).model_copy(update={"rulings": (ruling,)})
+        path = DiskStore(home).shipments(T1, number) / "manifest.json"
+        path.write_text(manifest.model_dump_json(), encoding="utf-8")
+    submit(_run(home, wire, "rehearsal"), 1)
+    with pytest.raises(DataRefused, match="dated requirements"):
+        submit(_run(home, wire, "validation"), 2)
+    assert len(wire.arrived) == 2
+
+
+# --- resume and resend ------------------------------------------------------------------------------------------------
+
+
+def test_resume_says_what_is_certain_and_sends_nothing(home: Path, ledger: SqlLedger, run: Run, wire: Wire) -> None:
+    prepared(ledger, home)
+    wire.fails = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        submit(replace(run, channel=_always(wire)), 1)
+    found = sending.resume(settings(home))
+    (row,) = found["in_doubt"]
+    assert "wire took a part before and is no longer there to be asked" in found["asked"][0]["not_told"]
+    assert (row["module"], row["state"]) == ("ord", "handing_over")
+    outcome = call("resume", "--json", home=home)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["in_doubt"][0]["msg_id"] == row["msg_id"]
+    assert len(wire.arrived) == 1
+
+
+def test_a_thousand_forced_resends_are_byte_identical(home: Path, ledger: SqlLedger, run: Run, wire: Wire) -> None:
+    from assets.dispatch import hand_over  # noqa: PLC0415
+
+    manifest = prepared(ledger, home, modules=("ord",))
+    submit(run, 1)
+    (file,) = manifest.shipments
+    folder = run.store.shipments(T1, 1)
+    assert ledger.claim(T1, 1, run.owner, dt.datetime.now(dt.UTC))
+    for _ in range(1000):
+        hand_over(run, wire, manifest, file, folder, Event.RESEND, Note("Kari Nordmann", NOW, detail="no answer"))
+    assert len(wire.arrived) == 1001
+    assert {(file.msg_id, (folder / file.path).read_bytes())} == set(wire.arrived)
+    assert ledger.part(file.msg_id).attempts == 1001
+
+
+def test_a_resend_is_recorded_with_who_and_why(home: Path, ledger: SqlLedger) -> None:
+    manifest = prepared(ledger, home)
+    msg_id = manifest.shipments[0].msg_id
+    early = call("resend", msg_id, "--because", "no answer", "--by", "Kari Nordmann", home=home)
+    assert (early.code, "has not left" in early.err) == (1, True)
+    assert call("submit", "2020-T1", "--unit", "nordfjell", "--to", "rehearsal", home=home).code == 0
+    done = call("resend", msg_id, "--because", "no answer", "--by", "Kari Nordmann", "--json", home=home)
+    assert (done.code, done.json["attempts"], done.json["state"]) == (0, 2, "handed_over")
+    assert call("resend", "nobody", "--because", "x", "--by", "Kari Nordmann", home=home).code == 1
+    lines = call("audit", home=home).out
+    assert "Kari Nordmann: resend 2020-T1 nordfjell 1" in lines
+    assert "no answer" in lines
+    assert call("audit", "--verify", home=home).code == 0
+
+
+# --- channels ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_outbox_becomes_visible_whole(home: Path, ledger: SqlLedger) -> None:
+    manifest = prepared(ledger, home)
+    store = DiskStore(home)
+    outbox, folder = OutboxFolder(store), store.shipments(T1, 1)
+    place = home / "outbox" / "2020-T1" / "nordfjell" / "0001"
+    first, second = manifest.shipments
+    outbox.hand_over(first, folder / first.path, manifest)
+    assert not place.exists()
+    assert outbox.ask(ledger.part(first.msg_id)).presence is Presence.ABSENT
+    for _ in range(2):
+        receipt = outbox.hand_over(second, folder / second.path, manifest)
+    assert Path(receipt.reference).read_bytes() == (folder / second.path).read_bytes()
+    assert sorted(path.name for path in place.iterdir()) == ["ide-001.eml", "manifest.json", "ord-001.eml"]
+    for path in place.glob("*.eml"):  # someone takes them away
+        path.unlink()
+    assert outbox.ask(ledger.part(first.msg_id)).presence is Presence.THERE
+    outbox.hand_over(first, folder / first.path, manifest)
+    assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "ord-001.eml"]
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(NotHandedOver, match="other content") as refused:
+        outbox.hand_over(first, folder / first.path, manifest)
+    assert not refused.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("channels", "profile", "message"),
+    [
+        ("", "validation", "no channel serves"),
+        (
+            '[channels.a]\nkind = "outbox"\nprofiles = ["validation"]\nunits = ["sorvik"]',
+            "validation",
+            "no channel serves",
+        ),
+        (f'{OUT}[channels.b]\nkind = "outbox"\nprofiles = ["validation"]', "validation", "channels out, b all serve"),
+    ],
+)
+def test_the_channel_is_exactly_one(home: Path, channels: str, profile: str, message: str) -> None:
+    run = sending.run_of(settings(home, channels=channels), T1, profile)  # type: ignore[arg-type]
+    with pytest.raises(WrongUse if "all serve" in message else DataRefused, match=message):
+        run.channel()

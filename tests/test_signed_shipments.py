@@ -1,0 +1,99 @@
+"""Shipments of the whole pipeline, as a stranger takes them: ripmime, xmlsec1 and openssl, none of it ours."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Finished, call
+from cryptography import x509
+from lxml import etree
+from shipment import melding, opened
+
+from transforms.envelope import read_melding
+from transforms.packing import verify_mail
+
+pytestmark = pytest.mark.xdist_group("main_job")
+TOOLS = ("ripmime", "xmlsec1", "openssl")
+needs_tools = pytest.mark.skipif(
+    not all(map(shutil.which, TOOLS)) and not os.environ.get("CI"),
+    reason="ripmime, xmlsec1 and openssl are not all installed on this machine",
+)
+
+
+@needs_tools
+def test_strangers_read_every_part(finished: Finished, tmp_path: Path) -> None:
+    rehearsal = finished.home / "rehearsal"
+    parts = [part for summary in finished.summaries for part in summary["shipments"]]
+    assert len(parts) >= 3
+    for number, part in enumerate(parts):
+        folder = tmp_path / str(number)
+        subprocess.run(["ripmime", "-i", part["path"], "-d", str(folder)], check=True, capture_output=True)
+        payload = folder / "payload.p7m"
+        soap = next(path for path in folder.iterdir() if path.read_bytes().startswith(b"<?xml"))
+        (reference,) = etree.parse(soap).getroot().iterfind(".//{*}Body/{*}Manifest/{*}Reference")
+        cid = reference.get("{http://www.w3.org/1999/xlink}href")
+        verified = subprocess.run(
+            [
+                *("xmlsec1", "--verify", "--enabled-key-data", "x509", "--trusted-pem", str(rehearsal / "sender.pem")),
+                *(f"--url-map:{cid}", str(payload), str(soap)),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert verified.returncode == 0, verified.stderr
+        assert "References (ok/all): 2/2" in verified.stdout + verified.stderr
+        command = ["openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", str(payload)]
+        command += ["-inkey", str(rehearsal / "receiver-key.pem"), "-recip", str(rehearsal / "receiver.pem")]
+        document = subprocess.run(command, check=True, capture_output=True).stdout
+        assert document == opened(Path(part["path"]), finished.home)
+        assert etree.QName(melding(document)).localname == "Melding"
+
+
+def test_the_signer_is_the_rehearsals_own(finished: Finished) -> None:
+    sender = x509.load_pem_x509_certificate((finished.home / "rehearsal" / "sender.pem").read_bytes())
+    for summary in finished.summaries:
+        for part in summary["shipments"]:
+            assert verify_mail(Path(part["path"]).read_bytes()) == sender
+    for key in ("sender-key.pem", "receiver-key.pem"):
+        assert (finished.home / "rehearsal" / key).stat().st_mode & 0o777 == 0o600
+
+
+def test_another_form_carries_the_same_report(finished: Finished, home: Path, tmp_path: Path) -> None:
+    """PatientReport, Base64Container and gzip, as NPR might ask for them: only the dress differs."""
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+    text = text.replace('"data/sample/sorvik"', f'"{ROOT / "data" / "sample" / "sorvik"}"')
+    form = 'reference = "a test"\ndocument = "PatientReport"\ncontent = "base64"\ngzip = true'
+    (tmp_path / "npr.toml").write_text(f"{text}\n[shipping.form]\n{form}\n", encoding="utf-8")
+    arguments = ("run", "2020-T1", "--unit", "sorvik", "--config", tmp_path / "npr.toml", "--json")
+    outcome = call(*arguments, home=home)
+    assert outcome.code == 0, outcome.err
+    plain = finished.unit("sorvik")
+    assert outcome.json["messages"] == plain["messages"]
+    for part, before in zip(outcome.json["shipments"], plain["shipments"], strict=True):
+        document = gzip.decompress(opened(Path(part["path"]), home))
+        assert b"<PatientReport><CaseNo>1</CaseNo><Document>" in document
+        assert b"<Base64Container" in document
+        assert read_melding(document) == read_melding(opened(Path(before["path"]), finished.home))
+        assert Path(part["path"]).stat().st_size == part["packed_bytes"] < before["packed_bytes"]
+    size = max(part["packed_bytes"] for part in outcome.json["shipments"])
+    split = call(*arguments, "--limit-bytes", str(size - 1), home=home / "split")
+    assert split.code == 0, split.err
+    assert len(split.json["shipments"]) == len(plain["shipments"]) + 1
+    assert max(part["packed_bytes"] for part in split.json["shipments"]) < size
+
+
+def test_a_part_of_50_mb_is_packed_within_250_mb(tmp_path: Path) -> None:
+    """By the benchmark's own process: 50 000 000 bytes that do not compress, from a file to a signed mail in a file."""
+    command = [sys.executable, "benchmarks/packing.py", "--way", "memory", "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    figures = json.loads(done.stdout)
+    assert figures["mail"] > 68_000_000
+    assert 50_000_000 < figures["peak"] < 250_000_000

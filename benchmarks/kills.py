@@ -60,7 +60,7 @@ def main(histories: int) -> int:
         bad += count.lost + count.twice + count.unresolved
         bad += channel == "wire" and not control.twice  # an outbox is safe to fill twice: its control shows nothing
     print(f"named points killed at: {len(places)}: {', '.join(sorted(places))}")
-    print(f"{RESENDS} forced resends: {resends()} different forms of the bytes")
+    print(f"{RESENDS} forced resends: {resends()} form of the bytes and MsgId")
     return int(bad > 0 or len(places) < 40)
 
 

@@ -26,6 +26,7 @@ from pipelines import (
     findings_cli,
     schema_cli,
     sending_cli,
+    status_cli,
     validate_cli,
     worker_cli,
 )
@@ -226,6 +227,7 @@ codes_cli.register(cli, command)
 findings_cli.register(cli, command)
 sending_cli.register(cli, command)
 worker_cli.register(cli, command)
+status_cli.register(cli, command, _exit_codes)
 validate_cli.register(cli, _exit_codes)
 
 

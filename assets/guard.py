@@ -28,6 +28,7 @@ from transforms import guard as judge
 from transforms.guard import Breach, Expected
 
 SHOWN = 20
+ACTIVITY_FILES = ("episodes", "referrals")
 
 
 def guard(store: Store, key: Key, manifest: Manifest, profile: str) -> None:
@@ -71,12 +72,15 @@ def insist_fresh(store: Store, files: Iterable[FileRecord], profile: str) -> Non
 
 
 def prints_of_files(files: Iterable[FileRecord]) -> dict[str, str]:
-    """Fingerprint -> what it is, of delivered files that tell of patients. Lists of units may be the same in test."""
-    contract = load_contract()
-    telling = {table.name for table in contract if contract.owner_path(table) or table.name == "patients"}
-    # Raw files of a foreign extract have names of their own; each of them counts.
-    counted = [file for file in files if file.rows and (file.table in telling or file.table not in contract.tables)]
-    return {file.sha256: f"file of {file.table}" for file in counted}
+    """Fingerprint -> what it is, of delivered files that change with every day of activity.
+
+    Small tables and lists of units can be the same in a copy of the production system, and do not count. Raw files of
+    a foreign extract have names of their own, and count together.
+    """
+    delivered, contract = list(files), load_contract()
+    main = {file.sha256: f"file of {file.table}" for file in delivered if file.rows and file.table in ACTIVITY_FILES}
+    raw = sorted(file.sha256 for file in delivered if file.table not in contract.tables)
+    return main | ({digest(raw): "raw files"} if raw else {})
 
 
 def label_files(store: Store, unit: str, files: Iterable[FileRecord]) -> None:
@@ -85,11 +89,17 @@ def label_files(store: Store, unit: str, files: Iterable[FileRecord]) -> None:
 
 
 def label_content(store: Store, key: Key, manifest: Manifest) -> None:
-    """Label a submission as test content, for good, when its origin or an identity in it says so."""
+    """Label a submission as test content, for good, when its origin or an identity in it says so.
+
+    By its origin all of its activity is; by a synthetic identity the identities are, since what other patients did is
+    the same in the next extract.
+    """
+    snapshot = manifest.snapshot
     with _without_values():
-        if judge.is_test(manifest.snapshot.environment, manifest.guard):
-            prints = prints_of_files(manifest.snapshot.files) | _prints_of_messages(store, key, manifest)
-            store.label_test(key.unit, prints)
+        if judge.is_test_system(snapshot.environment):
+            store.label_test(key.unit, prints_of_files(snapshot.files) | _prints_of_messages(store, key, manifest))
+        if any(one.synthetic for one in manifest.guard):
+            store.label_test(key.unit, _prints_of_identities(store, key, manifest))
 
 
 @contextmanager
@@ -117,6 +127,7 @@ def _breaches(store: Store, key: Key, manifest: Manifest, profile: str) -> Itera
     yield from _of_parts(store, key, manifest, profile)
     yield from _of_identities(store, key, manifest, profile)
     prints = prints_of_files(snapshot.files) | _prints_of_messages(store, key, manifest)
+    prints |= _prints_of_identities(store, key, manifest)
     if profile != REHEARSAL:
         yield from _labelled(store, prints)
 
@@ -180,13 +191,25 @@ def _parquet(path: Path) -> pl.DataFrame:
 
 
 def _prints_of_messages(store: Store, key: Key, manifest: Manifest) -> dict[str, str]:
-    """Fingerprints of the rendered patients: the same whatever number, time, receiver or split a message has."""
+    """Of the rendered patients of all activity: the same whatever number, time, receiver or split a message has."""
+    activity = {name: sums for name, sums in _rendered(store, key, manifest).items() if name not in IDENTITY_MODULES}
+    return {digest(activity): "activity of the messages"} if activity else {}
+
+
+def _prints_of_identities(store: Store, key: Key, manifest: Manifest) -> dict[str, str]:
+    """The same of the rendered identities, and of the file they came from."""
+    own = {name: sums for name, sums in _rendered(store, key, manifest).items() if name in IDENTITY_MODULES}
+    identity = {table.name for table in load_contract() if table.identity}
+    files = {file.sha256: f"file of {file.table}" for file in manifest.snapshot.files if file.table in identity}
+    return files | ({digest(own): "identities of the messages"} if own else {})
+
+
+def _rendered(store: Store, key: Key, manifest: Manifest) -> dict[str, list[str]]:
     rendered = store.load("fragments", key, FragmentSet)
     if rendered.made_of() != {manifest.snapshot.id}:
         raise _unjudged("the rendered patients are not those of this submission")
-    return {
-        batch.sha256: f"patients of {one.module}" for one in rendered.modules for batch in one.batches if batch.bytes
-    }
+    sums = {one.module: [batch.sha256 for batch in one.batches if batch.bytes] for one in rendered.modules}
+    return {module: found for module, found in sums.items() if found}
 
 
 def _labelled(store: Store, prints: dict[str, str]) -> Iterator[Breach]:

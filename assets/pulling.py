@@ -32,15 +32,18 @@ from assets.frozen import (
     insist_whole_period,
     slices,
 )
+from assets.guard import insist_fresh, label_files
 from assets.ports import Query, Reading, Run
 from assets.sources import Source
 from schemas.config import Database
 from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
+from schemas.guard import REHEARSAL
 from schemas.records import FileRecord, Snapshot, digest
 from transforms.typed_text import as_text, matched
 
+PRODUCTION = "production"
 # The bar would be printed into what --json prints.
 SESSION = """
 SET threads = 2; SET memory_limit = '512MB'; SET preserve_insertion_order = true; SET enable_progress_bar = false
@@ -63,6 +66,7 @@ def pull(run: Run, source: Source) -> Snapshot:
             for table in contract.tables.values()
             if table.name in received
         )
+        _guard(run, database, files)
         delivered = _described(run, source, database, extracted_at, files)
         return _keep(run, source, contract, delivered, files, rooms)
 
@@ -182,6 +186,14 @@ def fingerprint(path: Path, columns: tuple[str, ...]) -> tuple[int, int, str]:
         sha256.update(text)
         rows, size = rows + batch.height, size + len(text)
     return rows, size, sha256.hexdigest()
+
+
+def _guard(run: Run, database: Database, files: tuple[FileRecord, ...]) -> None:
+    """Rows of a test database are labelled for good; such rows out of a database called production are refused."""
+    if database.environment != PRODUCTION:
+        label_files(run.store, run.key.unit, files)
+    if run.config.profile != REHEARSAL:
+        insist_fresh(run.store, files, run.config.profile)
 
 
 def _described(

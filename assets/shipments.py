@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from assets import guards
+from assets import classes, guards
 from assets.accounts import accounts
 from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
@@ -108,6 +108,7 @@ def _made(run: Run) -> Manifest:
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
             run.store.copy_submission(kept)
             guards.keep(run, submission.number)
+            classes.keep(run, submission.number)
             manifest = _manifest(run, submission, made, done, limit)
             manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -159,7 +160,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "limit": limit.bytes,
             "guard": fingerprint_of_facts(),
             "gzip": parties.gzip(run),
-            "form": parties.receiver.form.model_dump(mode="json"),
+            "form": parties.receiver.form.values(),
             "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
             "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }

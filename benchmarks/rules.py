@@ -2,8 +2,9 @@
 
     python benchmarks/rules.py --episodes 1000000
 
-Makes load data (Parquet, one unit, annual report), stages it, and then asks all rules and renders all patients. Exits 1
-when the rules take more than 1.5 times the CPU seconds of rendering, need 2.5 GiB, or find anything: the data are clean.
+Makes load data (Parquet, one unit, annual report), stages it, and then asks all rules and renders all patients. Exits
+1 when the rules take more than 1.5 times the CPU seconds of rendering, need 2.5 GiB, or find anything in these clean
+data.
 """
 
 from __future__ import annotations

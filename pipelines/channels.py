@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from assets.checkpoints import checkpoint
-from assets.ports import Channel, NotHandedOver
+from assets.ports import Channel, InDoubt, NotHandedOver
 from pipelines.store import DiskStore, sync
 from schemas.config import Config, OutboxSettings
 from schemas.errors import DataRefused, WrongUse
@@ -49,6 +49,8 @@ class OutboxFolder:
                     self._drop(path.parent / MANIFEST, staging / MANIFEST)
                     self._publish(staging, place)
         except OSError as error:
+            if self._published(staging):
+                raise InDoubt(f"{part.path} was published; the disk said: {error.strerror}", where=str(place)) from None
             raise NotHandedOver(
                 f"{part.path} could not be put into the outbox: {error.strerror}",
                 retryable=True,

@@ -10,11 +10,14 @@ from pathlib import Path
 import click
 
 from schemas.contract import load_contract
+from schemas.identity_rules import identity_rules
 from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
+from schemas.rulebook import coverage, rulebook
 from transforms.calendar_page import calendar_page
 from transforms.contract_page import contract_page
 from transforms.messages_page import message_pages, messages_page
+from transforms.rules_page import rules_page
 from transforms.xsd_text import message_xsd, shared_xsd
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -29,6 +32,7 @@ def pages() -> dict[Path, bytes]:
         DOCS / "messages.md": messages_page(model),
         DOCS / "reporting-calendar.md": calendar_page(),
         **{MESSAGES / name: text for name, text in message_pages(model).items()},
+        DOCS / "rules.md": rules_page(rulebook(), coverage(), tuple(identity_rules().values())),
     }
     return {path: text.encode() for path, text in texts.items()} | schema_files(model)
 

@@ -7,15 +7,22 @@ belong here: handing over (``assets.dispatch``, which the Dagster asset uses as 
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from assets import classes
 from assets.dispatch import hand_over, insist_ready, settle, submit
 from assets.ports import Note, Options, Run
 from assets.shipments import insist_bytes, manifest_of
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.partitions import partition_key
+from pipelines.passport import issue
 from pipelines.settings import Settings
+from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Profile
 from schemas.decisions import Decision, DecisionKind
@@ -23,6 +30,7 @@ from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
 from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State
+from transforms import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
 """Parts of which the channel may know more by now."""
@@ -107,6 +115,38 @@ def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) 
     decision = decision.model_copy(update={"submission": row.number, "content": row.content})
     run.ledger.decide(decision)
     return decision, row
+
+
+def diff(settings: Settings, key: Key, first: int, second: int) -> dict[str, Any]:
+    """What changed between two submissions of a period, by table of the contract and department.
+
+    Returns ``rows`` (transforms.submission_diff.DIFF, only where anything changed) and ``totals`` by table.
+    """
+    run = run_of(settings, key, settings.config.profile)
+    found = submission_diff.compare(classes.kept(run, first), classes.kept(run, second))
+    changed = found.filter((pl.col("new") + pl.col("gone") + pl.col("changed")) > 0)
+    totals = found.drop("department").group_by("table", maintain_order=True).sum()
+    return {
+        "period": key.period,
+        "unit": key.unit,
+        "before": first,
+        "after": second,
+        "totals": totals.to_dicts(),
+        "rows": changed.to_dicts(),
+    }
+
+
+def issue_passport(settings: Settings, key: Key, number: int | None) -> tuple[dict[str, Any], Path]:
+    """The signed passport of a submission as it stands now; of the newest where no number is given."""
+    ledger = ledger_for(settings)
+    rows = [row for row in ledger.submissions(key) if row.sealed and number in (None, row.number)]
+    if not rows:
+        raise DataRefused(
+            f"{key} has no {f'submission {number}' if number else 'prepared submission'}",
+            fix=f"npr prepare {key.period} --unit {key.unit}",
+        )
+    run = run_of(settings, key, settings.config.profile)
+    return issue(run, ledger, DiskStore(settings.home), rows[-1].number, getpass.getuser())
 
 
 def _decision(run: Run, kind: DecisionKind, subject: str, by: str, why: str) -> Decision:

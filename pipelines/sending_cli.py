@@ -1,4 +1,4 @@
-"""The commands around sending: prepare, approve, accept, submit, resume, resend, audit.
+"""The commands around sending: prepare, approve, accept, submit, resume, resend, audit, passport, diff.
 
 Belongs here: arguments and printing. Does not belong here: anything else (``pipelines.sending``); commands import what
 they need when they run, so that help is there at once.
@@ -7,6 +7,7 @@ they need when they run, so that help is there at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,8 @@ def register(cli: click.Group, command: Callable[[str, click.Group], Callable[[B
         ("resume", resume),
         ("resend", resend),
         ("audit", audit),
+        ("passport", passport),
+        ("diff", diff),
     ):
         command(name, cli)(body)
 
@@ -194,6 +197,53 @@ def audit(context: click.Context, period: str, unit: str, verify: bool) -> tuple
         if row.period == (wanted or row.period) and row.unit == (unit or row.unit)
     ]
     return rows, "\n".join(_audit_line(row) for row in rows) or "nothing was done yet"
+
+
+@click.argument("what", metavar="PERIOD|verify")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--unit", default="", help="reporting unit of npr.toml, to issue one")
+@NUMBER
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="public key of the unit, to verify")
+@click.pass_context
+def passport(
+    context: click.Context, what: str, file: Path | None, unit: str, submission: int | None, key: Path | None
+) -> tuple[Any, str]:
+    """Issue the signed passport of a submission of PERIOD, or `npr passport verify FILE` offline."""
+    from pipelines import passport as passports  # noqa: PLC0415
+    from schemas.errors import WrongUse  # noqa: PLC0415
+
+    if what == "verify":
+        if file is None or not file.is_file() or (key is not None and not key.is_file()):
+            raise WrongUse("no such file", where=str(file if file is None or not file.is_file() else key))
+        said = passports.verify(file.read_bytes(), str(file), key.read_bytes() if key else None)
+        whose = "the key given" if key else "the key inside; give --key to know whose it is"
+        return said, f"whole, signed with {whose}\n{passports.told(said)}"
+    from pipelines import sending  # noqa: PLC0415
+
+    if not unit:
+        raise WrongUse("a passport is that of one unit", where="--unit", fix="add --unit")
+    said, place = sending.issue_passport(_settings(context), _key(what, unit), submission)
+    return said | {"file": str(place)}, f"{passports.told(said)}\n{place}"
+
+
+@click.argument("period")
+@click.argument("first", type=click.IntRange(min=1))
+@click.argument("second", type=click.IntRange(min=1))
+@UNIT
+@click.pass_context
+def diff(context: click.Context, period: str, first: int, second: int, unit: str) -> tuple[Any, str]:
+    """Show what changed from submission FIRST to SECOND of PERIOD, by table and department."""
+    from pipelines import sending  # noqa: PLC0415
+
+    found = sending.diff(_settings(context), _key(period, unit), first, second)
+    lines = [f"{found['period']} {unit}, submission {first} to {second}: records by table and department"]
+    for title, rows in (("all departments", found["totals"]), ("", found["rows"])):
+        lines += [
+            f"  {row['table']} {title or row['department'] or '(no department)'}: {row['rows_before']} rows before, "
+            f"{row['rows_after']} after; {row['new']} new, {row['gone']} gone, {row['changed']} changed"
+            for row in rows
+        ]
+    return found, "\n".join(lines)
 
 
 def _audit_line(row: Mapping[str, Any]) -> str:

@@ -339,6 +339,7 @@ class Config(_Part):
     tsb: TsbModule = TsbModule()
     workers: Workers = Workers()
     dagster_yaml: Path | None = None
+    retention_days: int = Field(default=730, ge=1)
     guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)

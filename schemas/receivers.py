@@ -90,6 +90,10 @@ class Form(BaseModel):
         """Of the least certain field."""
         return max((getattr(self, name).certainty for name in Form.model_fields), key="ABC".index)
 
+    def values(self) -> dict[str, Any]:
+        """What the fields say, without who says so: two forms with equal values make equal messages."""
+        return {name: told["value"] for name, told in self.model_dump(mode="json").items()}
+
     def routing(self, message_type: str, from_her: str, to_her: str) -> Routing:
         """The routing words for a message type of code list 8279 between two HER-ids."""
         words = {"type": message_type, "from": from_her, "to": to_her}

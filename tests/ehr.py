@@ -23,7 +23,7 @@ FILL: Mapping[str, str] = {
     "patient": """
 SELECT "pasientNr", CASE kjonn WHEN '1' THEN 'M' WHEN '2' THEN 'F' WHEN '9' THEN 'X' END,
   nullif(fodselsar, '0')::int, fodselsvekt::int FROM raw.patients""",
-    "person_number": 'SELECT "pasientNr", fid, "typeID"::int FROM raw.identities',
+    "person_number": 'SELECT "pasientNr", fid, "typeID"::int, fodselsdato::date FROM raw.identities',
     "org_unit": """
 SELECT "enhetID", "orgNr", "enhetNavn", sektor, "offAvdKode", "reshID"::bigint, "isfRefusjon" = '1', "enhetLokal"
 FROM raw.units""",

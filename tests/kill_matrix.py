@@ -14,6 +14,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,11 +121,24 @@ def work(home: Path, channel: str, *, ledger_on: bool) -> None:
         assert name in {"", way.name}
         return way
 
-    submit(replace(run, channel=same), submission.number)
+    submit(replace(run, channel=same, guard=passed), submission.number)
     for part in manifest.shipments:
         events = (Event.ACKNOWLEDGED, Event.APPREC_OK)
         answer = Answer(digest=part.msg_id, kind="apprec", events=events, received_at=NOW, msg_id=part.msg_id)
         ledger.take(answer)
+
+
+@contextmanager
+def quick_room() -> Iterator[Path]:
+    """A folder in memory where there is one: what a killed process has written is in the page cache either way."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as room:
+        yield Path(room)
+
+
+def passed(manifest: Manifest) -> None:
+    """A guard that finds nothing: these parts hold no report."""
+    assert manifest.shipments
 
 
 # --- a nursery of processes -------------------------------------------------------------------------------------------
@@ -132,6 +146,8 @@ def work(home: Path, channel: str, *, ledger_on: bool) -> None:
 
 def serve() -> None:
     """Run one job per line of the input in a process of its own; answer with its end. Imports are paid once."""
+    with quick_room() as room:
+        work(room / "home", "outbox", ledger_on=True)
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tomllib
+from functools import cache
 from pathlib import Path
 
+import polars as pl
 from conftest import ROOT
 
 from assets.ports import Ledger, Note
@@ -16,20 +18,21 @@ from pipelines.store import DiskStore
 from schemas.config import Config, Unit
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.submission_states import Event
+from transforms.drift import FIGURES
 
 NOW = dt.datetime(2020, 5, 5, 9, 0, tzinfo=dt.UTC)
 T1, M02 = Key(period="2020-T1", unit="nordfjell"), Key(period="2020-M02", unit="nordfjell")
 
 
+@cache
 def config() -> Config:
     return Config.model_validate(tomllib.loads((ROOT / "npr.toml").read_text(encoding="utf-8")))
 
 
 def settings(home: Path, profile: str = "rehearsal", channels: str = "") -> Settings:
     """Settings of the sample with channels, as TOML, and a profile."""
-    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
-    parsed = Config.model_validate({**tomllib.loads(f"{text}\n{channels}"), "profile": profile})
-    return Settings(parsed, home, ROOT / "npr.toml")
+    added = Config.model_validate(config().model_dump() | tomllib.loads(channels)) if channels else config()
+    return Settings(added.model_copy(update={"profile": profile}), home, ROOT / "npr.toml")
 
 
 def unit(name: str = "nordfjell") -> Unit:
@@ -133,6 +136,9 @@ def prepared(
     submission = numbered(ledger, key, inputs, modules, profile)
     manifest = manifest_for(submission, DiskStore(home).shipments(key, submission.number), profile, content)
     ledger.seal(manifest, NOW)
+    kept = DiskStore(home).kept(key, submission.number)
+    kept.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(schema=FIGURES).write_parquet(kept / "figures.parquet")
     return manifest
 
 

@@ -2,7 +2,7 @@
 
 Belongs here: reading the cases and the answer of a rule to each row. Does not belong here: what the answer should be.
 
-A table shows rows of the rule's class; columns are named as in the rule (``Episode_innDatoTid``, ``n_Tilstand``, ``nth``).
+A table shows rows of the rule's class; columns are named as in the rule (``Episode_innDatoTid``, ``n_Tilstand``).
 ``verdict`` is right, wrong or unchecked. What stands above, beside and below a row is made from its columns: without
 ``_patient`` each row has a patient of its own. Tables of other classes name their ``_parent`` and ``_patient``.
 """
@@ -35,7 +35,7 @@ FOLDER = Path(__file__).parent / "rules"
 CONTRACT = load_contract()
 YEAR_2020 = (dt.date(2020, 1, 1), dt.date(2020, 12, 31))
 # Loaded lists, as `npr codes add` would make them: of 2020 and nothing else.
-LOADED = {
+LOADED: dict[str, dict[str, dt.date | None]] = {
     "icd10": {"E702": None, "S525": None, "U071": dt.date(2020, 3, 25)},
     "ncsp": {"NGD11": None},
     "ncmp": {"WBGM00": None},
@@ -112,7 +112,8 @@ def _at_node(case: Case, rule: ContentRule, layout: Layout, node: Node, ready: A
         wrong = found.findings.filter(pl.col("class") == node.id)[_ROW].to_list()
         said |= dict.fromkeys((row - 1 for row in wrong if row), "wrong")
         if found.unchecked.get(rule.id):
-            assert not wrong and len(rows) == 1
+            assert not wrong
+            assert len(rows) == 1
             said[rows[0]] = "unchecked"
     return [said[row] for row in range(count)]
 
@@ -169,14 +170,14 @@ def _add(
         above = layout.node(place.parent)
         ids[above.id] = _id_above(layout, above, row, own, patient, direct=place is node)
         place = above
-    for name in ids:
+    for name, key in ids.items():
         values = {"_patient": patient} if name in inside else {}
         parent = layout.node(name).parent
         if parent is not None and name != layout.patient:
             values["_parent"] = ids[parent]
         if name == node.id:
             values[_ROW] = row[_ROW]
-        made.setdefault(name, {}).setdefault(ids[name], values)
+        made.setdefault(name, {}).setdefault(key, values)
     for name, column in columns.items():
         _place(made, message, layout, column, row[name], ids, patient)
 
@@ -232,7 +233,8 @@ def _frame(layout: Layout, name: str, found: Mapping[int, Mapping[str, Any]]) ->
         column = resolve(key, layout, node, CONTRACT)
         schema[key] = own[key] if key in own else column.dtype if column else pl.String()
     rows = [
-        {"_id": key, **{name: _fit(value, schema[name]) for name, value in found[key].items()}} for key in sorted(found)
+        {"_id": key, **{name: _fit(value, schema[name]) for name, value in values.items()}}
+        for key, values in sorted(found.items())
     ]
     return pl.DataFrame(rows, schema=schema)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from authority import Authority
+from authority import Authority, key_of, pem, private_file, private_pem
+from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from assets.ports import Options, Run
 from pipelines.address_register import MOST_BYTES, AddressRegister
+from pipelines.settings import load_settings
 from pipelines.store import DiskStore
+from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, WrongUse
 from transforms.certificates import Purpose
 
@@ -152,3 +157,47 @@ def test_parties_that_will_not_do(register: StandIn, home: Path, change: dict[st
         _at(register, home).party("94378")
     with pytest.raises(WrongUse, match="a HER-id is a number"):
         _at(register, home).party("../94378")
+
+
+def test_a_run_asks_the_register_where_no_file_is_given(register: StandIn, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    issuer = Authority.root("Test root", now)
+    certificate = issuer.issue(Purpose.ENCRYPTION, organisation="900000014")
+    signing = issuer.issue(Purpose.SIGNING, organisation="900000014")
+    register.answers["/api/v1/certificate/94378/encryption"] = (200, _told(certificate))
+    (tmp_path / "ca.pem").write_bytes(pem(issuer.certificate))
+    private_file(tmp_path / "own.pem", private_pem(key_of("party")) + pem(signing))
+
+    def opened(organisation: str, profile: str = "production") -> Run:
+        lines = [
+            "[certificates]",
+            'signing = [{ file = "own.pem" }]',
+            f'address_register = "{register.url}"',
+            f'receiver_organisations = ["{organisation}"]',
+            'receiver_mail = "npr@edi.nhn.no"',
+            'trust = ["ca.pem"]',
+        ]
+        text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+        (tmp_path / "npr.toml").write_text("\n".join([text, *lines]), encoding="utf-8")
+        settings = load_settings(config=tmp_path / "npr.toml", home=tmp_path / "var", profile=profile)
+        return DiskWorkbench(settings, Options()).open("2020-T1|nordfjell")
+
+    run = opened("900000014")
+    receiver, found = run.receiver()
+    assert (receiver.unit_her_id, receiver.mail, found) == ("94378", "npr@edi.nhn.no", certificate)
+    signer = run.signer()
+    assert signer is not None
+    assert signer.certificate == signing
+    with pytest.raises(
+        WrongUse, match=r"HER-id 94378 .* belongs to organisation 900000014, and HER-id 94378 to 900000022"
+    ):
+        opened("900000022").receiver()
+    with pytest.raises(DataRefused, match="HER-id 121017: the Address Register does not know it"):
+        opened("900000014", "validation").receiver()
+    issuer_of_another = Authority.root("Test stranger", now)
+    strange = issuer_of_another.issue(Purpose.ENCRYPTION, organisation="900000014")
+    register.answers["/api/v1/certificate/94378/encryption"] = (200, _told(strange))
+    assert run.receiver()[1] == certificate  # kept
+    shutil.rmtree(tmp_path / "var" / "address-register")
+    with pytest.raises(WrongUse, match="its chain does not lead to a CA that is trusted"):
+        run.receiver()

@@ -461,6 +461,14 @@ def test_gates_hold_for_databases_too(sample: str, tmp_path: Path) -> None:
         Config.model_validate(raw)
 
 
+def test_rows_of_a_test_database_are_refused_wherever_they_come_from_later(sample: str, tmp_path: Path) -> None:
+    snapshot.take(_run(tmp_path, sample))
+    config = _config(environment="production").model_copy(update={"profile": "production"})
+    with pytest.raises(DataRefused, match="TEST-08"):
+        snapshot.take(_run(tmp_path, sample, config=config))
+    assert snapshot.take(_run(tmp_path / "other", sample, config=config)).environment == "production"
+
+
 def test_a_required_table_needs_a_query(wards: str, tiny: Path, tmp_path: Path) -> None:
     (tiny / "tiny" / "episodes.sql").unlink()
     with pytest.raises(DataRefused, match="episodes: not delivered"):

@@ -189,6 +189,7 @@ def test_what_npr_confirms_goes_into_npr_toml(tmp_path: Path) -> None:
     assert form.document.source == "NPR, e-mail 2026-02-03"
     assert form.ack.value.v == "J"
     assert form.content == before.content
+    assert form.values() == before.values() | {"document": "PatientReport", "ack": {"v": "J", "dn": "Ja"}}
 
 
 # --- who may be addressed by whom -------------------------------------------------------------------------------------

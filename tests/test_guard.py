@@ -28,7 +28,7 @@ from transforms.guard import (
     Expected,
     addressed,
     inspect,
-    is_test,
+    is_test_system,
     numbers_in,
     of_mail,
     of_origin,
@@ -391,12 +391,16 @@ def test_an_inspection_and_its_breaches_hold_no_number() -> None:
     seen = inspect(document, body, ("ide", 1), Expected(OWN))
     told = seen.model_dump_json() + "".join(breach.what for breach in of_part(seen, "production"))
     assert not any(number in told for number in (tenor, PLAIN, ZERO, ZERO[1:], *real()))
-    assert is_test("production", [seen])
-    assert not is_test("production", [seen.model_copy(update={"synthetic": {}})])
-    assert is_test("Production", [])
+    assert [is_test_system(label) for label in ("production", "Production", "test", "")] == [False, True, True, True]
 
 
 def test_words_are_found_as_words_only() -> None:
     words = guard_facts().units
     assert [name for name in ("Test", "a-TEST-b", "Test2", "MedTest") if not says_test(name, words)] == []
     assert [name for name in ("Allergitest", "Attest", "Testament", "Demografi") if says_test(name, words)] == []
+
+
+def test_what_a_submission_is_made_of_does_not_hang_on_the_order_of_a_set() -> None:
+    facts = guard_facts().model_dump(mode="json")
+    for name in ("systems", "units"):
+        assert facts[name]["words"] == sorted(facts[name]["words"])

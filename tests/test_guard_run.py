@@ -342,8 +342,20 @@ def test_test_patients_are_known_again_in_other_files(tmp_path: Path) -> None:
     with pytest.raises(DataRefused) as refused:
         desk.send(given.write(tmp_path / "extract"))
     assert refused.value.rule == "TEST-08"
-    assert "patients of ord" in refused.value.where
+    assert "activity of the messages" in refused.value.where
     assert desk.left == before
+
+
+def test_a_test_patient_taken_out_lets_the_rest_go(tmp_path: Path) -> None:
+    """A rehearsal of real patients finds a synthetic one; the next extract is the same but for this one."""
+    with_one, desk = spoiled(WAYS["a Tenor number"]), Desk(tmp_path / "var", profile="rehearsal")
+    desk.send(with_one.write(tmp_path / "extract"))
+    assert {label.what for label in desk.run(tmp_path / "extract").store.test_labels()} == {
+        "file of identities", "identities of the messages",
+    }  # fmt: skip
+    production = Desk(tmp_path / "var")
+    production.send(delivery().write(tmp_path / "extract"))
+    assert len(production.left) == 4
 
 
 def test_a_unit_list_may_be_the_same_in_test_and_production(tmp_path: Path) -> None:

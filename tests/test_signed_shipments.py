@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -10,11 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Finished
+from conftest import ROOT, Finished, call
 from cryptography import x509
 from lxml import etree
 from shipment import melding, opened
 
+from transforms.envelope import read_melding
 from transforms.packing import verify_mail
 
 pytestmark = pytest.mark.xdist_group("main_job")
@@ -62,6 +64,30 @@ def test_the_signer_is_the_rehearsals_own(finished: Finished) -> None:
             assert verify_mail(Path(part["path"]).read_bytes()) == sender
     for key in ("sender-key.pem", "receiver-key.pem"):
         assert (finished.home / "rehearsal" / key).stat().st_mode & 0o777 == 0o600
+
+
+def test_another_form_carries_the_same_report(finished: Finished, home: Path, tmp_path: Path) -> None:
+    """PatientReport, Base64Container and gzip, as NPR might ask for them: only the dress differs."""
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+    text = text.replace('"data/sample/sorvik"', f'"{ROOT / "data" / "sample" / "sorvik"}"')
+    form = 'reference = "a test"\ndocument = "PatientReport"\ncontent = "base64"\ngzip = true'
+    (tmp_path / "npr.toml").write_text(f"{text}\n[shipping.form]\n{form}\n", encoding="utf-8")
+    arguments = ("run", "2020-T1", "--unit", "sorvik", "--config", tmp_path / "npr.toml", "--json")
+    outcome = call(*arguments, home=home)
+    assert outcome.code == 0, outcome.err
+    plain = finished.unit("sorvik")
+    assert outcome.json["messages"] == plain["messages"]
+    for part, before in zip(outcome.json["shipments"], plain["shipments"], strict=True):
+        document = gzip.decompress(opened(Path(part["path"]), home))
+        assert b"<PatientReport><CaseNo>1</CaseNo><Document>" in document
+        assert b"<Base64Container" in document
+        assert read_melding(document) == read_melding(opened(Path(before["path"]), finished.home))
+        assert Path(part["path"]).stat().st_size == part["packed_bytes"] < before["packed_bytes"]
+    size = max(part["packed_bytes"] for part in outcome.json["shipments"])
+    split = call(*arguments, "--limit-bytes", str(size - 1), home=home / "split")
+    assert split.code == 0, split.err
+    assert len(split.json["shipments"]) == len(plain["shipments"]) + 1
+    assert max(part["packed_bytes"] for part in split.json["shipments"]) < size
 
 
 def test_a_part_of_50_mb_is_packed_within_250_mb(tmp_path: Path) -> None:

@@ -325,7 +325,6 @@ def of_origin(
         yield Breach("TEST-01", f"names of {count} delivered files say test")
 
 
-def is_test(environment: str, seen: Iterable[Inspected], facts: GuardFacts | None = None) -> bool:
-    """Whether content is test content by its origin or by a synthetic identity in it, and is labelled so for good."""
-    facts = facts or guard_facts()
-    return environment not in facts.environments or any(one.synthetic for one in seen)
+def is_test_system(environment: str, facts: GuardFacts | None = None) -> bool:
+    """Whether an extract comes from any other system than that of production; what it tells is then test for good."""
+    return environment not in (facts or guard_facts()).environments

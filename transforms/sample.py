@@ -83,8 +83,8 @@ def with_faults(text: Mapping[str, pl.DataFrame]) -> tuple[Frames, tuple[Accepte
         1,
         (pl.col("ansienDato") == pl.col("mottaksDato")) & pl.col("vurdDato").str.starts_with("2020-01"),
     )
-    elsewhere = (pl.col("fraSted") == "99") & pl.col("innDatoTid").str.starts_with("2020-0")
-    spoiled["episodes"] = _emptied(text["episodes"], "fraInstitusjonID", 2, elsewhere)
+    elsewhere = (pl.col("fraSted") == "99") & pl.col("innDatoTid").str.contains("^2020-0[1-4]")
+    spoiled["episodes"] = _emptied(text["episodes"], "fraInstitusjonID", 1, elsewhere)
     return spoiled, FAULTS
 
 
@@ -169,7 +169,10 @@ def _identities(dice: Dice, persons: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_contract(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    wanted = dtypes(table)
+    """The contract's columns; of those that may be left out, the ones that were made."""
+    wanted = {
+        name: kind for name, kind in dtypes(table).items() if name in frame.columns or table.column(name).required
+    }
     return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())
 
 

@@ -15,7 +15,7 @@ What a rule of a class may name:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
@@ -66,6 +66,7 @@ class Ready:
     columns: tuple[Column, ...]
     wrong: pl.Expr | None = None
     unchecked: pl.Expr | None = None
+    day: pl.Expr | None = None  # on which a code must stand in its list
     others: Mapping[str, tuple[str, tuple[Column, ...]]] | None = None  # name in the rule -> node, its columns
 
 
@@ -171,14 +172,14 @@ def _of_codes(rule: ContentRule, node: Node, names: _Names, tables: CodeTables) 
         if use.list not in tables.intervals and use.list not in packaged_formats():
             raise untrusted(rule.id, rule.file, f"code list {use.list} does not come with the program")
         refuted, unchecked = verdict(value, day.cast(pl.Date), [use.list], tables)
-        return Ready(rule, node.id, names.columns(asked), wrong=refuted, unchecked=unchecked)
+        return Ready(rule, node.id, names.columns(asked), wrong=refuted, unchecked=unchecked, day=day)
     letter = pl.col(use.kodeverk or "")
     parts = [
         [(letter == one) & expr for expr in verdict(value, day.cast(pl.Date), tables.kodeverk.get(one, ()), tables)]
         for one in use.letters
     ]
     wrong, unchecked = (pl.any_horizontal(part[side] for part in parts) for side in (0, 1))
-    return Ready(rule, node.id, names.columns(asked), wrong=wrong, unchecked=unchecked)
+    return Ready(rule, node.id, names.columns(asked), wrong=wrong, unchecked=unchecked, day=day)
 
 
 def _parsed(rule: ContentRule, sql: str) -> pl.Expr:
@@ -195,13 +196,17 @@ def _roots(expression: pl.Expr) -> list[str]:
 def _try(one: Ready, period: Period) -> None:
     """Ask no rows at all: what does not fit the types of its columns is found here, and not where it would matter."""
     empty = pl.DataFrame(schema={column.name: column.dtype for column in one.columns})
+    frame = with_period(empty, one.columns, period)
     try:
-        found = flags(one, with_period(empty, one.columns, period), _no_others(one))
+        found = flags(one, frame, _no_others(one))
+        day = frame.select(one.day).to_series().dtype if one.day is not None else pl.Date()
     except (pl.exceptions.PolarsError, TypeError, ValueError, KeyError) as error:
         told = str(error).partition("\n")[0]
         raise untrusted(one.rule.id, one.rule.file, f"cannot be asked: {type(error).__name__} {told}") from None
     if set(found.dtypes) - {pl.Boolean()}:
         raise untrusted(one.rule.id, one.rule.file, f"gives {found.dtypes[0]} and not true or false")
+    if not (day == pl.Date or isinstance(day, pl.Datetime)):
+        raise untrusted(one.rule.id, one.rule.file, f"on is {day} and no day")
 
 
 def _no_others(one: Ready) -> dict[str, pl.DataFrame]:
@@ -269,7 +274,10 @@ class _Names:
 
     def other(self, name: str, asked: Iterable[str]) -> tuple[str, tuple[Column, ...]]:
         """The node of another class, below the same patient, and its columns."""
-        found = [node for node in nodes_of_patients(self._layout) if name in {node.id, node.name}]
+        found = _named(name, self._layout)
+        if not found:
+            _insist_elsewhere(self._rule, self._layout, lambda layout: bool(_named(name, layout)), f"no class {name}")
+            raise _Silent(f"{self._layout.module} {self._layout.version} has no {name}")
         if len(found) != 1:
             raise untrusted(self._rule.id, self._rule.file, f"{name} is not the name of one node")
         return found[0].id, _Names(self._rule, self._contract, self._layout, found[0]).columns(asked)
@@ -280,12 +288,16 @@ class _Names:
         here = self._node
 
         def known(other: Layout) -> bool:
-            return any(
-                resolve(name, other, node, self._contract) is not None for node in other.nodes if node.name == here.name
-            )
+            whole = _with_prohibited(other)
+            places = [node for node in whole.nodes if node.name == here.name]
+            return any(resolve(name, whole, node, self._contract) is not None for node in places)
 
         _insist_elsewhere(self._rule, self._layout, known, f"{here.name} has no {name}")
         raise _Silent(f"{self._layout.module} {self._layout.version} does not take {here.name}@{name}")
+
+
+def _named(name: str, layout: Layout) -> list[Node]:
+    return [node for node in nodes_of_patients(layout) if name in {node.id, node.name}]
 
 
 def resolve(name: str, layout: Layout, node: Node, contract: Contract) -> Column | None:
@@ -370,6 +382,15 @@ def _held(module: str) -> tuple[str, ...]:
 def _insist_modules(rule: ContentRule) -> None:
     if unknown := [module for module in rule.modules if not _held(module)]:
         raise untrusted(rule.id, rule.file, f"no version has the module {', '.join(unknown)}")
+
+
+def _with_prohibited(layout: Layout) -> Layout:
+    """The layout as if it took every attribute that it declares: a name that stands there is no typo."""
+    nodes = [
+        replace(node, attributes=tuple(replace(attribute, use="optional") for attribute in node.attributes))
+        for node in layout.nodes
+    ]
+    return replace(layout, nodes=tuple(nodes))
 
 
 def _insist_elsewhere(rule: ContentRule, layout: Layout, known: Callable[[Layout], bool], told: str = "") -> None:

@@ -13,8 +13,9 @@ CREATE TABLE ehr.patient (
 
 CREATE TABLE ehr.person_number (
   patient_no text PRIMARY KEY REFERENCES ehr.patient,
-  number text NOT NULL,
-  kind smallint NOT NULL -- as in list 9032
+  number text, -- NULL: none is known, and the date of birth stands in
+  kind smallint NOT NULL, -- as in list 9032
+  birth_date date
 );
 
 CREATE TABLE ehr.org_unit (

@@ -129,7 +129,11 @@ def _rooted(config: Config, root: Path) -> Config:
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
     }
-    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    channels = {
+        key: one.model_copy(update={name: root / value for name, value in one if isinstance(value, Path)})
+        for key, one in config.channels.items()
+    }
+    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases, "channels": channels}
     update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
     return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
 

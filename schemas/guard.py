@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from schemas.errors import WrongUse
 
@@ -51,6 +51,11 @@ class Words(_Sourced):
     """Whole words, in small letters."""
 
     words: frozenset[str] = Field(min_length=1)
+
+    @field_serializer("words")
+    def _in_order(self, words: frozenset[str]) -> list[str]:
+        """In one order: the digest of the facts is part of what a submission is made of."""
+        return sorted(words)
 
 
 class GuardFacts(_Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,8 @@ def test_gzip_tells_the_same_in_less(finished: Finished, home: Path, tmp_path: P
     assert sum(p["packed_bytes"] for p in parts) < _parts(whole, "ord")[0]["packed_bytes"] / 3
     assert all(p["packed_bytes"] > 0.9 * limit for p in parts[:-1])
     assert _told(outcome.json, home) == _told(whole, finished.home)
+    # What is said does not depend on how it is packed; how many parts it takes is said.
+    again = call("run", "2020-T1", "--unit", "nordfjell", "--config", config, "--json", home=home)
+    assert again.code == 0, again.err
+    contents = [json.loads(Path(one["manifest"]).read_bytes())["content"] for one in (whole, outcome.json, again.json)]
+    assert contents[0] == contents[2] != contents[1]

@@ -323,7 +323,6 @@ class Edi20Settings(ChannelSettings):
     """NHN's REST API (EDI 2.0). key: private key of the HelseID client, PEM or JWK, mode 0600.
 
     issuer: of HelseID; empty = the host of token_url. body_bytes: the largest request body.
-    organisation: child organisation number of a client that serves several.
     """
 
     kind: Literal["edi20"]
@@ -335,7 +334,6 @@ class Edi20Settings(ChannelSettings):
     key: Path
     key_id: str = ""
     scope: Short = "nhn:msh/api"
-    organisation: OrganisationNumber | None = None
     body_bytes: int = Field(default=35_000_000, ge=10_000, le=35_000_000)
 
     @property

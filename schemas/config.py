@@ -277,6 +277,21 @@ class ChannelSettings(_Part):
         """Whether it is the way of this unit under this profile."""
         return profile in self.profiles and (not self.units or unit in self.units)
 
+    @property
+    def needs_document(self) -> bool:
+        """Whether it carries the head message instead of the packed mail."""
+        return False
+
+    @property
+    def most_document_bytes(self) -> int | None:
+        """The largest head message it carries; None: as large as a mail can hold."""
+        return None
+
+    @property
+    def most_mail_bytes(self) -> int | None:
+        """The largest packed file it carries; None: the network's limit for mails."""
+        return None
+
 
 class OutboxSettings(ChannelSettings):
     """The outbox folder of NPR_HOME."""
@@ -284,7 +299,56 @@ class OutboxSettings(ChannelSettings):
     kind: Literal["outbox"]
 
 
-AnyChannel = OutboxSettings
+class FolderSettings(ChannelSettings):
+    """A folder that the hospital's own message handler reads.
+
+    staging: beside path, on the same file system; empty = ``.staging-NAME`` beside it. taken: where the handler moves
+    what it took. inbox: where it puts answers. payload: bare NPR XML, the whole head message, or the packed mail.
+    """
+
+    kind: Literal["folder"]
+    path: Path
+    staging: Path | None = None
+    taken: Path | None = None
+    inbox: Path | None = None
+    payload: Literal["bare", "head", "mail"] = "mail"
+
+    @property
+    def needs_document(self) -> bool:
+        """Whether the head message itself is handed over."""
+        return self.payload != "mail"
+
+
+class Edi20Settings(ChannelSettings):
+    """NHN's REST API (EDI 2.0). key: private key of the HelseID client, PEM or JWK, mode 0600.
+
+    issuer: of HelseID; empty = the host of token_url. body_bytes: the largest request body.
+    """
+
+    kind: Literal["edi20"]
+    url: HttpsUrl
+    version: Literal[2, 3] = 3
+    token_url: HttpsUrl
+    issuer: str = ""
+    client_id: Short
+    key: Path
+    key_id: str = ""
+    scope: Short = "nhn:msh/api"
+    body_bytes: int = Field(default=35_000_000, ge=10_000, le=35_000_000)
+
+    @property
+    def needs_document(self) -> bool:
+        """EDI 2.0 packs, signs and encrypts itself."""
+        return True
+
+    @property
+    def most_document_bytes(self) -> int:
+        """The document stands in the body as base64, with some words around it."""
+        return (self.body_bytes - BODY_ROOM) // 4 * 3
+
+
+AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings, Field(discriminator="kind")]
+BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
 
 
 class Drop(_Part):
@@ -358,6 +422,10 @@ class Config(_Part):
     def approved_first(self, profile: str) -> bool:
         """Whether a submission leaves only when a named person has approved it; in production always."""
         return self.approval or profile == "production"
+
+    def ways(self, unit: str, profile: str) -> dict[str, ChannelSettings]:
+        """The channels that serve a unit under a profile."""
+        return {name: one for name, one in self.channels.items() if one.serves(unit, profile)}
 
     def certificates_of(self, unit: Unit) -> Certificates:
         """Keys and certificates of a unit: its own section, or the common one."""

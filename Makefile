@@ -29,6 +29,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/identity.py
+	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/run.py
 
 # The lock holds names, versions and hashes, and no word of where packages come from.

@@ -45,10 +45,9 @@ def findings(run: Run) -> Findings:
             ready = plan(rulebook(), contract, layouts[module.schema_use.module], run.period, codes.tables)
             count.silent |= ready.silent
             _module(run, module, ready, staged, tables, count)
-    identity = agreement(run, made, staged)
-    count.by_rule.update(identity.by_rule)
-    count.by_consequence.update(identity.by_consequence)
-    count.dropping["ide"] += sum(identity.by_consequence.get(name, 0) for name in DROPPING)
+        identity = agreement(run, made, staged)
+        tables.add("findings", identity.findings)
+        count.add(Found(identity.findings))
     record = count.record(staged.snapshot, codes.digest).model_copy(update={"nprid_reg": identity.nprid_reg})
     run.store.save("findings", run.key, record)
     review(run)

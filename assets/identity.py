@@ -1,12 +1,11 @@
 """Identity within stages 4 and 5: what NPR gets of an identity, and whether identity and activity agree.
 
-Belongs here: reading the tables of both trees, writing flags and findings to the identity tree and counts and
-pseudonyms to the other. Does not belong here: the decisions (``transforms.identity_rules``), test data
+Belongs here: reading the tables of both trees, writing flags to the identity tree and counts and pseudonyms to the
+other. Does not belong here: the decisions (``transforms.identity_rules``), test data
 (``assets.guard``).
 
     NPR_HOME/identity/lake/message/ide_settled        numbers that are not sent as delivered, and why
     NPR_HOME/identity/lake/finding/identity_flags     NPR's flag of each patient, and what it rests on
-    NPR_HOME/identity/lake/finding/identity_findings  which patient each finding is about
     NPR_HOME/lake/finding/identity_difference         patients that ide and the other messages do not share
     NPR_HOME/lake/finding/identity_counts             patients by flag
 """
@@ -28,20 +27,23 @@ from schemas.identity_rules import NPRID_REG, identity_rules
 from schemas.layout import Layout
 from schemas.records import MessageRows, MessageSet, Snapshot, Staged
 from transforms import identity_rules as rules
+from transforms.findings import SCHEMA
 from transforms.pseudonyms import pseudonyms
 
 IDE = "ide"
-SETTLED, FLAGS, FOUND = "ide_settled", "identity_flags", "identity_findings"
+SETTLED, FLAGS = "ide_settled", "identity_flags"
 DIFFERENCE, COUNTS = "identity_difference", "identity_counts"
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Figures of identity against activity. nprid_reg: flag -> patients; empty where no identities are reported."""
+    """Identity against activity, empty where no identities are reported.
 
-    by_rule: dict[str, int]
-    by_consequence: dict[str, int]
+    findings: ``transforms.findings.SCHEMA``; they hold no number. nprid_reg: flag -> patients.
+    """
+
+    findings: pl.DataFrame
     nprid_reg: dict[str, int]
 
 
@@ -57,11 +59,11 @@ def agreement(run: Run, made: MessageSet, staged: Staged) -> Agreement:
     """Compare identity with activity, batch by batch. DataRefused when they are not of the same patients or report."""
     modules = {one.schema_use.module: one for one in made.modules}
     if IDE not in modules:
-        return Agreement({}, {}, {})
+        return Agreement(pl.DataFrame(schema=SCHEMA), {})
     insist_same_report(run, made)
     insist_same_patients(run, made)
     on = run.store.load("snapshot", run.key, Snapshot).extracted_at.date()
-    by_rule, counts = Counter[str](), Counter[str](dict.fromkeys(NPRID_REG, 0))
+    counts = Counter[str](dict.fromkeys(NPRID_REG, 0))
     flagged, found = [], []
     shared = rules.twice(_sent(run, modules[IDE]))
     for first, last in staged.batches:
@@ -70,17 +72,13 @@ def agreement(run: Run, made: MessageSet, staged: Staged) -> Agreement:
         marked = rules.flags(sent, patients, _late(run, modules, first, last), on)
         changed = read(run.store.table("message", SETTLED, run.key, identity=True), first, last)
         flagged.append(marked)
-        found.append(rules.findings(marked, changed, shared))
+        found.append(rules.findings(marked, changed, shared, sent))
         counts.update(rules.counted(marked))
     _write(run, FLAGS, pl.concat(flagged), identity=True)
-    findings = pl.concat(found)
-    _write(run, FOUND, findings, identity=True)
     labels = [(flag, NPRID_REG[flag], counts[flag]) for flag in NPRID_REG]
     table = pl.DataFrame(labels, schema={"nprid_reg": pl.String, "what": pl.String, "patients": pl.Int64}, orient="row")
     _write(run, COUNTS, table)
-    by_rule.update(dict(findings.group_by("rule").len().iter_rows()))
-    consequences = dict(findings.group_by("consequence").len().iter_rows())
-    return Agreement(dict(sorted(by_rule.items())), consequences, dict(counts))
+    return Agreement(pl.concat(found), dict(counts))
 
 
 def insist_same_patients(run: Run, made: MessageSet) -> None:

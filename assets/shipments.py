@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from assets import guards
+from assets import classes, guards
 from assets.accounts import accounts
 from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
@@ -108,6 +108,7 @@ def _made(run: Run) -> Manifest:
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
             run.store.copy_submission(kept)
             guards.keep(run, submission.number)
+            classes.keep(run, submission.number)
             manifest = _manifest(run, submission, made, done, limit)
             manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")

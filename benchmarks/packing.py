@@ -195,7 +195,9 @@ def measured(way: str, folder: Path) -> Figures:
 
 
 def _alone(way: str, folder: Path) -> Figures:
-    _packing()  # imports, and the making of keys, are outside the clock for every way
+    import transforms.split  # noqa: F401, PLC0415 - imports are outside the clock for every way, and the making of keys
+
+    _packing()
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     figures = WAYS[way](folder)
     wall = time.perf_counter() - started

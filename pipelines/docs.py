@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from schemas.contract import load_contract
+from schemas.identity_rules import identity_rules
 from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
 from schemas.rulebook import coverage, rulebook
@@ -31,7 +32,7 @@ def pages() -> dict[Path, bytes]:
         DOCS / "messages.md": messages_page(model),
         DOCS / "reporting-calendar.md": calendar_page(),
         **{MESSAGES / name: text for name, text in message_pages(model).items()},
-        DOCS / "rules.md": rules_page(rulebook(), coverage()),
+        DOCS / "rules.md": rules_page(rulebook(), coverage(), tuple(identity_rules().values())),
     }
     return {path: text.encode() for path, text in texts.items()} | schema_files(model)
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from assets import classes
 from assets.dispatch import hand_over, insist_ready, settle, submit
 from assets.ports import Note, Options, Run
 from assets.shipments import insist_bytes, manifest_of
@@ -27,6 +30,7 @@ from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
 from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State
+from transforms import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
 """Parts of which the channel may know more by now."""
@@ -71,9 +75,13 @@ def submit_to(settings: Settings, key: Key, profile: Profile, number: int | None
 def approve(
     settings: Settings, key: Key, by: str, number: int | None, why: str, *, withdraw: bool = False
 ) -> tuple[Decision, Manifest]:
-    """A named person approves the very parts of a production submission, or takes that back."""
-    run = run_of(settings, key, "production")
-    row = chosen(run, number, "production")
+    """A named person approves the very parts of a submission, or takes that back.
+
+    It speaks of production, or of the profile of npr.toml where that asks for approvals (``approval``).
+    """
+    profile = settings.config.profile if settings.config.approval else "production"
+    run = run_of(settings, key, profile)
+    row = chosen(run, number, profile)
     manifest = _whole(run, row)
     if any(part.state not in OURS for part in run.ledger.parts(key, row.number)):
         raise DataRefused(
@@ -81,7 +89,7 @@ def approve(
             rule="an approval comes before the hand-over",
             fix="npr resume shows what became of it",
         )
-    decision = _decision(run, DecisionKind.APPROVE, "production", by, why)
+    decision = _decision(run, DecisionKind.APPROVE, profile, by, why)
     decision = decision.model_copy(
         update={"submission": row.number, "content": manifest.sealed(), "withdrawn": withdraw}
     )
@@ -107,6 +115,25 @@ def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) 
     decision = decision.model_copy(update={"submission": row.number, "content": row.content})
     run.ledger.decide(decision)
     return decision, row
+
+
+def diff(settings: Settings, key: Key, first: int, second: int) -> dict[str, Any]:
+    """What changed between two submissions of a period, by table of the contract and department.
+
+    Returns ``rows`` (transforms.submission_diff.DIFF, only where anything changed) and ``totals`` by table.
+    """
+    run = run_of(settings, key, settings.config.profile)
+    found = submission_diff.compare(classes.kept(run, first), classes.kept(run, second))
+    changed = found.filter((pl.col("new") + pl.col("gone") + pl.col("changed")) > 0)
+    totals = found.drop("department").group_by("table", maintain_order=True).sum()
+    return {
+        "period": key.period,
+        "unit": key.unit,
+        "before": first,
+        "after": second,
+        "totals": totals.to_dicts(),
+        "rows": changed.to_dicts(),
+    }
 
 
 def issue_passport(settings: Settings, key: Key, number: int | None) -> tuple[dict[str, Any], Path]:

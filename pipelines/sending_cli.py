@@ -1,4 +1,4 @@
-"""The commands around sending: prepare, approve, accept, submit, resume, resend, audit, passport.
+"""The commands around sending: prepare, approve, accept, submit, resume, resend, audit, passport, diff.
 
 Belongs here: arguments and printing. Does not belong here: anything else (``pipelines.sending``); commands import what
 they need when they run, so that help is there at once.
@@ -36,6 +36,7 @@ def register(cli: click.Group, command: Callable[[str, click.Group], Callable[[B
         ("resend", resend),
         ("audit", audit),
         ("passport", passport),
+        ("diff", diff),
     ):
         command(name, cli)(body)
 
@@ -92,7 +93,10 @@ def approve(
     why: str,
     withdraw: bool,  # noqa: FBT001 - a flag of the command
 ) -> tuple[Any, str]:
-    """Approve the prepared production submission of PERIOD: these very bytes may be sent."""
+    """Approve the prepared submission of PERIOD: these very bytes may be sent.
+
+    It speaks of production, or of the profile in force where npr.toml says approval = true.
+    """
     from pipelines import sending  # noqa: PLC0415
 
     key = _key(period, unit)
@@ -220,6 +224,26 @@ def passport(
         raise WrongUse("a passport is that of one unit", where="--unit", fix="add --unit")
     said, place = sending.issue_passport(_settings(context), _key(what, unit), submission)
     return said | {"file": str(place)}, f"{passports.told(said)}\n{place}"
+
+
+@click.argument("period")
+@click.argument("first", type=click.IntRange(min=1))
+@click.argument("second", type=click.IntRange(min=1))
+@UNIT
+@click.pass_context
+def diff(context: click.Context, period: str, first: int, second: int, unit: str) -> tuple[Any, str]:
+    """Show what changed from submission FIRST to SECOND of PERIOD, by table and department."""
+    from pipelines import sending  # noqa: PLC0415
+
+    found = sending.diff(_settings(context), _key(period, unit), first, second)
+    lines = [f"{found['period']} {unit}, submission {first} to {second}: records by table and department"]
+    for title, rows in (("all departments", found["totals"]), ("", found["rows"])):
+        lines += [
+            f"  {row['table']} {title or row['department'] or '(no department)'}: {row['rows_before']} rows before, "
+            f"{row['rows_after']} after; {row['new']} new, {row['gone']} gone, {row['changed']} changed"
+            for row in rows
+        ]
+    return found, "\n".join(lines)
 
 
 def _audit_line(row: Mapping[str, Any]) -> str:

@@ -23,15 +23,23 @@ from pipelines.workbench import DiskWorkbench
 from schemas.contract import Contract
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, WrongUse
+from schemas.identity_rules import IdentityRule
+from schemas.known_rules import Rule, known_rules
 from schemas.period import Period, period_keys
 from schemas.records import Findings, Key, Snapshot
-from schemas.rulebook import ContentRule, rulebook
 from transforms import drift, overlap, verdict
 from transforms import finding_ledger as life
 
 Record = dict[str, Any]
 OPEN = (life.NEW, life.PERSISTING)
 SHORT = 6  # digits of a fingerprint from which it may be cut
+# Where a rule about identities is decided; what it compares is told of no record.
+DECIDED = {
+    "findings": "decided when identity and activity are held against each other (transforms/identity_rules.py)",
+    "messages": "decided when the number becomes a row of the message (transforms/identity_rules.py)",
+    "staging": "decided by the contract when the extract is read",
+    "guard": "decided by the guard, before anything is packed (transforms/guard.py)",
+}
 HIDDEN = frozenset({"pasientNr", "pid", "fid"})  # identity, or a key to it; never told of a record
 
 
@@ -74,9 +82,9 @@ def listed(run: Run, by: str | None, statuses: Iterable[str]) -> Record:
         rows = shown.drop("run").to_dicts()
     else:
         rows = life.counted(whole, "rule" if by == "rule" else "enhet").to_dicts()
-    texts = {rule.id: rule.text_en for rule in rulebook()}
+    rules = known_rules()
     for row in rows:
-        row["text"] = texts.get(row["rule"], "")
+        row["text"] = rules[row["rule"]].text_en if row["rule"] in rules else ""
     return {"period": run.key.period, "unit": run.key.unit, "counts": counts, "findings": rows}
 
 
@@ -137,9 +145,9 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 # --- npr explain ---
 
 
-def rule_of(name: str) -> ContentRule:
-    """A rule of the catalogue. WrongUse with the nearest."""
-    rules = {rule.id: rule for rule in rulebook()}
+def rule_of(name: str) -> Rule:
+    """A rule that findings can name. WrongUse with the nearest."""
+    rules = known_rules()
     if name not in rules:
         near = ", ".join(get_close_matches(name.upper(), rules, n=3, cutoff=0.3)) or ", ".join(list(rules)[:3])
         raise WrongUse(
@@ -175,7 +183,9 @@ def explained(settings: Settings, name: str, record: str | None, period: str | N
     return told
 
 
-def _expression(rule: ContentRule) -> str:
+def _expression(rule: Rule) -> str:
+    if isinstance(rule, IdentityRule):
+        return DECIDED[rule.decided]
     if rule.wrong is not None:
         return rule.wrong
     if rule.codes is not None:
@@ -184,9 +194,7 @@ def _expression(rule: ContentRule) -> str:
     return f"function {rule.function} over {', '.join(rule.uses)}"
 
 
-def _records(
-    settings: Settings, rule: ContentRule, record: str, period: str | None, unit: str | None
-) -> Iterable[Record]:
+def _records(settings: Settings, rule: Rule, record: str, period: str | None, unit: str | None) -> Iterable[Record]:
     bench = DiskWorkbench(settings, Options())
     for key in _known(settings, period, unit):
         run = bench.open(f"{key.period}|{key.unit}")
@@ -224,7 +232,7 @@ def _of_episode(run: Run, lines: pl.DataFrame, episode: str) -> pl.DataFrame:
     return pl.concat(hits)
 
 
-def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: ContentRule, line: Mapping[str, Any]) -> Record:
+def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: Rule, line: Mapping[str, Any]) -> Record:
     told = {
         "period": run.key.period,
         "unit": run.key.unit,
@@ -244,19 +252,24 @@ def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: ContentRule, l
     return told | {"fields": _fields(run, contract, rule, line)}
 
 
-def _fields(run: Run, contract: Contract, rule: ContentRule, line: Mapping[str, Any]) -> Record:
-    """The columns that feed the fields of the rule, and dates of the row; nothing of the identity table."""
-    table = contract.tables[line["table"]]
+def _fields(run: Run, contract: Contract, rule: Rule, line: Mapping[str, Any]) -> Record:
+    """The columns that feed the fields of the rule; nothing of the identity table, but of its patient instead."""
+    table, npr_class = contract.tables[line["table"]], rule.npr_class.rpartition("_")[2]
+    row = pl.col("_row") == line["_row"]
+    asked = set(rule.fields)
     if table.identity:
-        return {}
-    feeding = table.feeding(rule.npr_class.rpartition("_")[2])
-    asked = {*rule.fields, *rule.uses, *(pl.sql_expr(rule.wrong).meta.root_names() if rule.wrong else ())}
+        identities = pl.scan_parquet(run.store.table("staging", table.name, run.key, identity=True))
+        row = pl.col("_patient").is_in(identities.filter(row).select("_patient").collect()["_patient"].implode())
+        table, npr_class = contract.tables["patients"], "Pasient"
+        asked = {name.removeprefix("Pasient@") for name in asked}
+    elif not isinstance(rule, IdentityRule):
+        asked |= {*rule.uses, *(pl.sql_expr(rule.wrong).meta.root_names() if rule.wrong else ())}
+    feeding = table.feeding(npr_class)
     columns = [feeding[name] for name in sorted(asked) if name in feeding and feeding[name] not in HIDDEN]
-    path = run.store.table("staging", table.name, run.key)
-    row = pl.scan_parquet(path).filter(pl.col("_row") == line["_row"]).select(columns).collect() if columns else None
-    return (
-        {} if row is None or row.is_empty() else {name: _value(value) for name, value in row.row(0, named=True).items()}
-    )
+    if not columns:
+        return {}
+    found = pl.scan_parquet(run.store.table("staging", table.name, run.key)).filter(row).select(columns).collect()
+    return {} if found.is_empty() else {name: _value(value) for name, value in found.row(0, named=True).items()}
 
 
 def _value(value: object) -> object:
@@ -280,7 +293,7 @@ def waive(settings: Settings, period: str, unit: str | None, subject: str, said:
 def _subject(lines: pl.DataFrame, subject: str) -> tuple[str, int]:
     """The rule or the whole fingerprint, and how many open findings it speaks of."""
     still = lines.filter(pl.col("status") != life.RESOLVED)
-    if subject in {rule.id for rule in rulebook()}:
+    if subject in known_rules():
         return subject, still.filter(pl.col("rule") == subject).height
     prints = [one for one in still["fingerprint"] if one.startswith(subject.removeprefix("~"))]
     if len(subject) < SHORT or len(prints) != 1:

@@ -287,10 +287,51 @@ class OutboxSettings(ChannelSettings):
 AnyChannel = OutboxSettings
 
 
+class Drop(_Part):
+    """Folder in which extracts arrive, as UNIT/DELIVERY/extract.toml beside the files it names (docs/scheduling.md)."""
+
+    folder: Path | None = None
+
+
+class Schedule(_Part):
+    """The schedules of Dagster. active: they and the sensors run unless stopped in the pages. at: hour and minute."""
+
+    active: bool = False
+    at: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "06:00"
+
+
+class Mail(_Part):
+    """Where notices are mailed to. password_file, password_env: with ``user``; never the password itself."""
+
+    host: Short
+    port: int = Field(default=25, ge=1, le=65535)
+    starttls: bool = False
+    ca: Path | None = Field(default=None, description="PEM of the CA of the server [default: those of the system]")
+    sender: Email
+    to: tuple[Email, ...] = Field(min_length=1)
+    user: Short | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _kept(self) -> Mail:
+        if self.user and not self.starttls:
+            raise ValueError("starttls: a password never goes over an open line")
+        return self
+
+
+class Notify(_Part):
+    """Who is told when the state of a report changes: counts, periods and units, never a row."""
+
+    webhook: HttpsUrl | None = None
+    mail: Mail | None = None
+
+
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
     profile: Profile = "rehearsal"
+    approval: bool = Field(default=False, description="a named approval is asked for outside production as well")
     executor: Executor = "in_process"
     units: dict[UnitKey, Unit] = Field(min_length=1)
     databases: dict[UnitKey, Database] = Field(default_factory=dict)
@@ -303,6 +344,9 @@ class Config(_Part):
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
     certificates: Certificates = Certificates()
+    drop: Drop = Drop()
+    schedule: Schedule = Schedule()
+    notify: Notify = Notify()
 
     @model_validator(mode="after")
     def _known_databases(self) -> Config:
@@ -310,6 +354,10 @@ class Config(_Part):
             if unit.database is not None and unit.database not in self.databases:
                 raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
         return self
+
+    def approved_first(self, profile: str) -> bool:
+        """Whether a submission leaves only when a named person has approved it; in production always."""
+        return self.approval or profile == "production"
 
     def certificates_of(self, unit: Unit) -> Certificates:
         """Keys and certificates of a unit: its own section, or the common one."""

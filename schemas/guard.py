@@ -54,7 +54,7 @@ class Words(_Sourced):
 
     @field_serializer("words")
     def _in_order(self, words: frozenset[str]) -> list[str]:
-        # The order of a set is another one in each process, and the digest of these facts is an input of submissions.
+        """In one order: the digest of the facts is part of what a submission is made of."""
         return sorted(words)
 
 

@@ -15,6 +15,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 PATH: Final = Path(__file__).parent / "identity" / "rules.toml"
+# What a finding of these rules is on: the identity of a patient, by its row in the extract.
+MODULE, CLASS, TABLE = "ide", "PasientIdent", "identities"
 # Label of delivered NPR data, kept by SKDE-Analyse/sas_codes formater/NPR_somatikk.sas.
 NPRID_REG: Final[Mapping[str, str]] = {
     "1": "ok",
@@ -40,6 +42,21 @@ class IdentityRule(BaseModel):
     text_no: str = Field(min_length=1)
     text_en: str = Field(min_length=1)
     fix: str = Field(min_length=1)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """As of a content rule."""
+        return (MODULE,)
+
+    @property
+    def npr_class(self) -> str:
+        """As of a content rule."""
+        return CLASS
+
+    @property
+    def where(self) -> str:
+        """The file it stands in."""
+        return "schemas/identity/rules.toml"
 
 
 @cache

@@ -168,17 +168,19 @@ LEFT JOIN ops.manifests AS last ON (last.period, last.unit, last.snapshot) = (w.
 GROUP BY ALL
 ORDER BY ALL;
 
--- How many findings each run resolved, by the period in which they were seen last.
-SELECT period, unit, rule, count(*) AS resolved, max(last_seen) AS last_seen
-FROM finding.ledger WHERE status = 'resolved'
+-- How work on the findings goes: resolved and still open, by rule and the period in which they were seen first.
+SELECT period, unit, rule, first_period, count(*) FILTER (status = 'resolved') AS resolved,
+       count(*) FILTER (status <> 'resolved') AS still_there, max(last_seen) AS last_seen
+FROM finding.ledger
 GROUP BY ALL ORDER BY ALL;
 
 -- Guards that speak: figures unlike those of earlier submissions, and what has no baseline.
 SELECT period, unit, guard, status, value, now, before, text FROM finding.guards WHERE status <> 'ok' ORDER BY ALL;
 
 -- Episodes late, changed and vanished since the previous report of the year, by department.
-SELECT period, unit, against, kind, enhet AS department, count(*) AS episodes
-FROM finding.overlap GROUP BY ALL ORDER BY ALL;
+SELECT period, unit, against, kind, enhet AS department, count(kind) AS episodes
+FROM (SELECT DISTINCT period, unit FROM finding.verdict) LEFT JOIN finding.overlap USING (period, unit)
+GROUP BY ALL ORDER BY ALL;
 
 -- The waiting list as it would be published, by sector (certainty C).
 SELECT period, unit, sektor, new, started, ordinary, round(mean_days, 1) AS mean_days, median_days, p90_days, waiting,

@@ -26,7 +26,9 @@ from pipelines.channels import OutboxFolder
 from pipelines.rehearsal import make_rehearsal_receiver
 from pipelines.settings import Settings, load_settings
 from pipelines.workbench import DiskWorkbench
+from schemas.decisions import Decision, DecisionKind
 from schemas.identity_facts import identity_facts
+from schemas.records import Manifest
 
 PERIOD, UNIT = "2020-M03", "sorvik"
 PATIENTS = 12
@@ -175,7 +177,26 @@ class Desk:
 
     def send(self, extract: Path, between: Callable[[Run, str], None] = lambda _run, _stage: None) -> None:
         """All stages."""
-        dispatch.dispatch(self.prepare(extract, between))
+        run = self.prepare(extract, between)
+        self.decide(run)
+        dispatch.dispatch(run)
+
+    def decide(self, run: Run) -> None:
+        """Named persons have said yes to all that the guard has no word in, so that it stands alone."""
+        manifest = run.store.load("manifest", run.key, Manifest)
+        for kind, content in ((DecisionKind.ACCEPT, manifest.content), (DecisionKind.APPROVE, manifest.sealed())):
+            run.ledger.decide(
+                Decision(
+                    kind=kind,
+                    period=run.key.period,
+                    unit=run.key.unit,
+                    subject=self.profile,
+                    by="Kari Nordmann",
+                    at=run.now(),
+                    submission=manifest.submission,
+                    content=content,
+                )
+            )
 
     @property
     def left(self) -> list[Path]:

@@ -8,6 +8,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+import polars as pl
 from conftest import ROOT
 
 from assets.ports import Ledger, Note
@@ -17,6 +18,7 @@ from pipelines.store import DiskStore
 from schemas.config import Config, Unit
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.submission_states import Event
+from transforms.drift import FIGURES
 
 NOW = dt.datetime(2020, 5, 5, 9, 0, tzinfo=dt.UTC)
 T1, M02 = Key(period="2020-T1", unit="nordfjell"), Key(period="2020-M02", unit="nordfjell")
@@ -134,6 +136,9 @@ def prepared(
     submission = numbered(ledger, key, inputs, modules, profile)
     manifest = manifest_for(submission, DiskStore(home).shipments(key, submission.number), profile, content)
     ledger.seal(manifest, NOW)
+    kept = DiskStore(home).kept(key, submission.number)
+    kept.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(schema=FIGURES).write_parquet(kept / "figures.parquet")
     return manifest
 
 

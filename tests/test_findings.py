@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -134,7 +135,8 @@ def test_a_rule_that_does_not_speak_in_a_version_is_recorded_with_the_reason(wha
         ('wrong = "LENGTH(omsorgsniva)"', "and not true or false"),
         ('function = "no_such"', "there is no function no_such"),
         ('function = "overlapping_stays"\nuses = ["omsorgsniva"]', "cannot be asked"),
-        ('function = "overlapping_stays"\nneeds = { Kontaktt = [] }', "Kontaktt is not the name of one node"),
+        ('function = "overlapping_stays"\nneeds = { Kontaktt = [] }', "no class Kontaktt"),
+        ('function = "overlapping_stays"\nneeds = { Kode = [] }', "Kode is not the name of one node"),
         ('codes = { list = "84060", value = "omsorgsniva", on = "innDatoTid" }', "code list 84060 does not come"),
         ('codes = { list = "8406", value = "omsorgsniva", on = "omsorgsniva" }', "on is String and no day"),
     ],
@@ -176,6 +178,18 @@ def test_a_rule_that_stands_in_two_files_is_refused() -> None:
     text = f'{head}consequence = "report_only"\n{TEXTS}'
     with pytest.raises(WrongUse, match=r"rule A: stands in a\.toml too"):
         read_rules({"a.toml": text, "b.toml": text})
+
+
+def test_a_rule_is_silent_where_a_version_has_no_class_that_its_function_needs() -> None:
+    whole = load_layout("ord", "54.0.1")
+    without = replace(whole, nodes=tuple(node for node in whole.nodes if node.name != "Tidspunkt"))
+    made = plan([RULES["EPI-15"], RULES["EPI-28"], RULES["WAIT-18"]], CONTRACT, without, T1, lists())
+    assert not made.ready
+    assert made.silent == {
+        "EPI-15": "ord 54.0.1 has no Tidspunkt",
+        "EPI-28": "ord 54.0.1 has no Tidspunkt",
+        "WAIT-18": "ord 54.0.1 does not take Henvisningsperiode@n_Tidspunkt_typeTidspunkt_31",
+    }
 
 
 def test_a_carried_list_that_is_missing_stops_every_rule_that_needs_it() -> None:

@@ -398,3 +398,9 @@ def test_words_are_found_as_words_only() -> None:
     words = guard_facts().units
     assert [name for name in ("Test", "a-TEST-b", "Test2", "MedTest") if not says_test(name, words)] == []
     assert [name for name in ("Allergitest", "Attest", "Testament", "Demografi") if says_test(name, words)] == []
+
+
+def test_what_a_submission_is_made_of_does_not_hang_on_the_order_of_a_set() -> None:
+    facts = guard_facts().model_dump(mode="json")
+    for name in ("systems", "units"):
+        assert facts[name]["words"] == sorted(facts[name]["words"])

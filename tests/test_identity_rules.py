@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
+from conftest import call
 from guarded import PERIOD, UNIT, Desk, delivery, numbers
 from spec import cells
 
@@ -21,6 +24,7 @@ from pipelines.pseudonym_key import pseudonym_key
 from schemas.errors import DataRefused
 from schemas.identity_rules import identity_rules
 from schemas.records import Findings, Key, MessageSet
+from transforms.findings import SCHEMA
 from transforms.identity_numbers import classify
 from transforms.identity_rules import (
     ACTIONS,
@@ -148,7 +152,9 @@ def test_the_flag_of_each_patient_and_the_findings_behind_it() -> None:
     assert marked["nprid_reg"].to_list() == given["flag"].to_list()
     assert counted(marked) == {"1": 4, "2": 4, "3": 1, "4": 3, "5": 1}
     none = pl.DataFrame(schema={"_patient": pl.UInt32, "_row": pl.UInt32, "action": pl.String})
-    found = told_of(marked, none, pl.Series([], dtype=pl.UInt32))
+    found = told_of(marked, none, pl.Series([], dtype=pl.UInt32), given.select("_patient", _id=pl.col("_row") + 100))
+    assert found.schema == SCHEMA
+    assert found["_id"].to_list() == [row + 100 for row in found["_row"]]
     by_row = found.sort("_row", "rule").group_by("_row", maintain_order=True).agg(pl.col("rule").str.join(" "))
     assert dict(by_row.iter_rows()) == dict(given.drop_nulls("rules").select("_row", "rules").iter_rows())
 
@@ -285,12 +291,41 @@ def test_counters_stand_in_record_manifest_and_output_and_rows_in_the_identity_t
     assert record.nprid_reg["2"] >= 1
     assert sum(record.nprid_reg.values()) == 12
     private = {path.parent.parent.parent.name for path in desk.home.glob("identity/lake/*/*/*/*/data.parquet")}
-    assert {"identity_flags", "identity_findings", "ide_settled"} <= private
+    assert {"identity_flags", "ide_settled"} <= private
     public = {path.parent.parent.parent.name for path in desk.home.glob("lake/*/*/*/*/data.parquet")}
-    assert not {"identity_flags", "identity_findings", "ide_settled"} & public
+    assert not {"identity_flags", "ide_settled"} & public
     with duckdb.connect(str(desk.home / "npr.duckdb"), read_only=True) as db:
         counts = dict(db.execute("select nprid_reg, patients from finding.identity_counts").fetchall())
     assert counts == record.nprid_reg
+
+
+def test_their_findings_stand_with_all_others_and_name_no_number(desk: Desk) -> None:
+    store = desk.run(desk.home).store
+    rows = pl.read_parquet(store.table("finding", "findings", KEY)).filter(table="identities")
+    assert dict(rows.group_by("rule").len().iter_rows()) == {
+        rule: count for rule, count in store.load("findings", KEY, Findings).by_rule.items() if rule in identity_rules()
+    }
+    assert {rows["module"][0], rows["class"][0], *rows["_row"].is_null()} == {"ide", "PasientIdent", False}
+
+    def npr(*arguments: str) -> Any:  # noqa: ANN401 - JSON
+        told = call(*arguments, "--json", home=desk.home)
+        assert told.code == 0, told.err
+        assert WRONG not in told.out
+        return json.loads(told.out)
+
+    (listed,) = npr("findings", PERIOD, "--unit", UNIT)
+    named = {row["rule"]: row for row in listed["findings"] if row["table"] == "identities"}
+    assert {"IDE-05", "IDE-10", "IDE-11", "PAT-04"} <= set(named)
+    assert named["IDE-05"]["text"] == identity_rules()["IDE-05"].text_en
+    (one,) = npr("explain", "PAT-04", "--record", named["PAT-04"]["record"])["records"]
+    assert one["fields"] == {"kjonn": "1"}
+    assert npr("explain", "IDE-05", "--record", named["IDE-05"]["fingerprint"])["records"][0]["fields"] == {}
+    (judged,) = npr("verdict", PERIOD, "--unit", UNIT)
+    assert {"rule": "IDE-05", "records": 1}.items() <= judged["overrides"][0].items()
+    assert ("ide", "IDE-05", 1) in {(row["module"], row["rule"], row["rows"]) for row in judged["lost"]["by_rule"]}
+    decided = ("--unit", UNIT, "--by", "Kari Analytiker", "--why", "known")
+    assert npr("override", PERIOD, "IDE-05", *decided, "--count", "1")["holds"]
+    assert npr("waive", PERIOD, "PAT-04", *decided)["findings"] == rows.filter(rule="PAT-04").height
 
 
 def test_a_patient_without_identity_is_named_by_pseudonym_and_nothing_goes_on(desk: Desk) -> None:

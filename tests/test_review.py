@@ -101,12 +101,14 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Faulty:
     extract.change("procedures", lambda row: row | ({"tilstNr": ""} if row["episodeID"] in no_code else {}))
     for name, without in (("conditions", no_code), ("health_personnel", no_person)):
         extract.write(name, [row for row in extract.table(name) if row["episodeID"] not in without])
-    # One referral of the sample itself has a right to care and no deadline.
-    no_deadline = {
-        row["henvisningsperiodeID"]
-        for row in extract.table("referrals")
-        if row["rettTilHelsehjelp"] == "3" and not row["fristStartBehandling"] and row["vurdDato"] < "2020-03-27"
-    }
+    right = [
+        row for row in extract.table("referrals") if row["rettTilHelsehjelp"] == "3" and row["fristStartBehandling"]
+    ]
+    no_deadline = {next(row for row in right if "2020-01" <= row["vurdDato"] < "2020-03-20")["henvisningsperiodeID"]}
+    extract.change(
+        "referrals",
+        lambda row: row | ({"fristStartBehandling": ""} if row["henvisningsperiodeID"] in no_deadline else {}),
+    )
     home = folder / "var"
     lost = {"Episode": stays | no_code, "Kontakt": no_person, "Henvisningsperiode": no_deadline}
     return Faulty(home, report(home, "2020-T1", extract), lost)
@@ -253,7 +255,9 @@ def test_open_findings_go_over_into_the_next_period_and_the_same_run_changes_not
     assert len(tables) >= 10
     content = {path: pl.read_parquet(path) for path in tables}
     kept = {path: path.read_bytes() for path in (home / "submissions").rglob("kept/*")}
-    assert len(kept) == 4
+    names = {"classes.parquet", "episode_keys.parquet", "figures.parquet"}
+    assert {path.name for path in kept} == names, {path.name for path in kept}
+    assert len(kept) == 2 * len(names)
     report(home, "2020-M03", extract)
     for path, frame in content.items():
         assert pl.read_parquet(path).equals(frame), path

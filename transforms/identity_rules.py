@@ -14,7 +14,8 @@ from typing import Final
 
 import polars as pl
 
-from schemas.identity_rules import NPRID_REG, identity_rules
+from schemas.identity_rules import CLASS, MODULE, NPRID_REG, TABLE, identity_rules
+from transforms.findings import SCHEMA
 from transforms.identity_numbers import accept, birth_date_fid, classify
 
 FID, TYPE_ID, BIRTH = "fid", "typeID", "fodselsdato"
@@ -24,9 +25,6 @@ TYPE_OF: Final = {"fnr": "1", "dnr": "2"}
 ACTIONS: Final = {"corrected": "IDE-11", "birth_date": "IDE-10", "kept": "IDE-05"}
 SETTLED: Final[dict[str, pl.DataType]] = {
     "_patient": pl.UInt32(), "_row": pl.UInt32(), "action": pl.String(), "kind": pl.String(), "reason": pl.String(),
-}  # fmt: skip
-FOUND: Final[dict[str, pl.DataType]] = {
-    "rule": pl.String(), "consequence": pl.String(), "_patient": pl.UInt32(), "_row": pl.UInt32(),
 }  # fmt: skip
 DIFFERENCE: Final[dict[str, pl.DataType]] = {"_patient": pl.UInt32(), "rule": pl.String(), "missing_in": pl.String()}
 DEAD: Final = ("2", "3")  # utTilstand: dead, suicide
@@ -184,10 +182,11 @@ def counted(found: pl.DataFrame) -> dict[str, int]:
     return {flag: counts.get(flag, 0) for flag in NPRID_REG}
 
 
-def findings(flagged: pl.DataFrame, settled: pl.DataFrame, shared: pl.Series) -> pl.DataFrame:
-    """Rows (FOUND) of the rules about one patient, by rule and place in the file.
+def findings(flagged: pl.DataFrame, settled: pl.DataFrame, shared: pl.Series, sent: pl.DataFrame) -> pl.DataFrame:
+    """Findings (``transforms.findings.SCHEMA``) of the rules about one patient, by rule and place in the file.
 
-    flagged: of ``flags``. settled: of ``settle``. shared: of ``twice``.
+    flagged: of ``flags``. settled: of ``settle``. shared: of ``twice``. sent: ``_patient``, ``_id`` of the class rows.
+    No value of an identity goes along, so they stand among the findings of every other rule.
     """
     told = {
         "PAT-04": flagged.filter("other_sex"),
@@ -195,9 +194,21 @@ def findings(flagged: pl.DataFrame, settled: pl.DataFrame, shared: pl.Series) ->
         "PAT-07": flagged.filter("after_death"),
         "IDE-07": flagged.filter(pl.col("_patient").is_in(shared.implode())),
     } | {rule: settled.filter(action=action) for action, rule in ACTIONS.items()}
-    rules = identity_rules()
-    parts = [
-        rows.select("_patient", "_row").with_columns(rule=pl.lit(name), consequence=pl.lit(rules[name].consequence))
-        for name, rows in sorted(told.items())
-    ]
-    return pl.concat(parts).select(FOUND.keys()).cast(FOUND)  # type: ignore[arg-type]
+    ids = sent.select("_patient", "_id")
+    parts = [_found(name, rows.select("_patient", "_row")) for name, rows in sorted(told.items())]
+    found = pl.concat(parts).join(ids, on="_patient", how="left", maintain_order="left")
+    absent = [pl.lit(None).alias(name) for name in SCHEMA if name not in found.columns]
+    return found.with_columns(absent).select(SCHEMA.keys()).cast(SCHEMA)  # type: ignore[arg-type]
+
+
+def _found(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+    rule = identity_rules()[name]
+    told = {
+        "rule": name,
+        "consequence": rule.consequence,
+        "module": MODULE,
+        "class": CLASS,
+        "table": TABLE,
+        "fields": " ".join(rule.fields),
+    }
+    return rows.with_columns(pl.lit(value).alias(column) for column, value in told.items())

@@ -73,21 +73,21 @@ def told(
 def _contents(contract: Contract, rows: Mapping[str, pl.DataFrame], period: Period) -> pl.Series:
     """What each episode says as it stood at the end of a period, as one text. Columns that are empty do not count."""
     episodes = as_of(rows["episodes"], period)
-    made = episodes.select("episodeID", whole=_text(episodes))
+    made = episodes.select("episodeID", whole=line_of(episodes))
     for name in episodes_of(contract):
         part = rows.get(name)
         if part is None or part.is_empty():
             continue
         if name == "procedures":
             part = part.filter(pl.col("startDatoTid").dt.date() <= period.end)
-        lines = part.select("episodeID", line=_text(part)).group_by("episodeID").agg(pl.col("line").sort())
+        lines = part.select("episodeID", line=line_of(part)).group_by("episodeID").agg(pl.col("line").sort())
         joined = lines.select("episodeID", pl.col("line").list.join(LINES).alias(name))
         made = made.join(joined, on="episodeID", how="left", maintain_order="left")
     parts = [pl.concat_str(pl.lit(name + LINES), pl.col(name)) for name in made.columns[1:]]
     return made.select(pl.concat_str(parts, separator=LINES, ignore_nulls=True)).to_series()
 
 
-def _text(frame: pl.DataFrame) -> pl.Expr:
+def line_of(frame: pl.DataFrame) -> pl.Expr:
     """A row as name=value of all that is given, so that a new empty column changes nothing."""
     named = [
         pl.when(pl.col(name).is_not_null()).then(pl.concat_str(pl.lit(f"{name}="), pl.col(name).cast(pl.String)))

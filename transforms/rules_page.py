@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from schemas.identity_rules import IdentityRule
 from schemas.rulebook import CONSEQUENCES, ContentRule, Coverage
 
 THEMES: Final = {
@@ -41,7 +42,7 @@ DECIDED_TEXTS: Final = {
 }
 _HEAD: Final = """# Content rules
 
-This page is made from `schemas/rules/` by `make docs`; change it there.
+This page is made from `schemas/rules/` and `schemas/identity/rules.toml` by `make docs`; change it there.
 
 What NPR would do with a row, found before sending. The register's own list of controls and its error codes are not
 public; ids are those of our notes, and each rule says what it rests on: **official** (text of the registry or the law),
@@ -66,31 +67,39 @@ asks for a column that no version has, or fails, stops the run before anything i
 never a value. What stands below a dropped record or in a dropped unit is marked in `under` and counted there once.
 """
 
+_IDENTITY: Final = """Decided over both trees: when identity and activity are held against each other (findings), when a
+number becomes a row of the message (messages), when the extract is read (staging), by the guard (guard). Their findings
+stand in the same tables and name no number; see [identity-numbers](identity-numbers.md).
+"""
+Rule = ContentRule | IdentityRule
 
-def rules_page(rules: Sequence[ContentRule], coverage: Sequence[Coverage]) -> str:
+
+def rules_page(
+    rules: Sequence[ContentRule], coverage: Sequence[Coverage], identity: Sequence[IdentityRule] = ()
+) -> str:
     """The whole page."""
     consequences = [f"| `{name}` | {CONSEQUENCE_TEXTS[name]} | {_MEANING[name]} |" for name in CONSEQUENCES]
-    parts = [_HEAD + "\n".join(consequences) + "\n" + _OUTCOMES, _figures(rules)]
+    parts = [_HEAD + "\n".join(consequences) + "\n" + _OUTCOMES, _figures([*rules, *identity])]
     for theme, title in THEMES.items():
         own = [rule for rule in rules if rule.file == f"{theme}.toml"]
         if own:
             parts.append(f"## {title}\n\n{_rules(own)}")
-    parts.append(_coverage(coverage))
+    parts += [f"## Identity against activity\n\n{_IDENTITY}\n{_rules(identity)}", _coverage(coverage)]
     return "\n".join(parts)
 
 
-def _figures(rules: Sequence[ContentRule]) -> str:
+def _figures(rules: Sequence[Rule]) -> str:
     bases = Counter(rule.basis for rule in rules)
     told = ", ".join(f"{count} {basis}" for basis, count in sorted(bases.items()))
     return f"{len(rules)} rules: {told}.\n"
 
 
-def _rules(rules: Iterable[ContentRule]) -> str:
+def _rules(rules: Iterable[Rule]) -> str:
     header = ("rule", "where", "fields", "consequence", "basis", "what is wrong", "how to mend it", "source")
     return _table(header, [_row(rule) for rule in rules])
 
 
-def _row(rule: ContentRule) -> tuple[str, ...]:
+def _row(rule: Rule) -> tuple[str, ...]:
     where = f"{' '.join(rule.modules)} {rule.npr_class}"
     if speaks := _speaks(rule):
         where = f"{where} ({speaks})"
@@ -99,7 +108,9 @@ def _row(rule: ContentRule) -> tuple[str, ...]:
     return (f"`{rule.id}`", where, fields, rule.consequence, rule.basis, told, rule.fix, rule.source)
 
 
-def _speaks(rule: ContentRule) -> str:
+def _speaks(rule: Rule) -> str:
+    if isinstance(rule, IdentityRule):
+        return rule.decided
     years = f"{rule.from_year or ''}-{rule.to_year or ''}" if rule.from_year or rule.to_year else ""
     version = f"from version {rule.from_version}" if rule.from_version else ""
     return ", ".join(text for text in (years, version) if text)

@@ -83,8 +83,8 @@ def with_faults(text: Mapping[str, pl.DataFrame]) -> tuple[Frames, tuple[Accepte
         1,
         (pl.col("ansienDato") == pl.col("mottaksDato")) & pl.col("vurdDato").str.starts_with("2020-01"),
     )
-    elsewhere = (pl.col("fraSted") == "99") & pl.col("innDatoTid").str.starts_with("2020-0")
-    spoiled["episodes"] = _emptied(text["episodes"], "fraInstitusjonID", 2, elsewhere)
+    elsewhere = (pl.col("fraSted") == "99") & pl.col("innDatoTid").str.contains("^2020-0[1-4]")
+    spoiled["episodes"] = _emptied(text["episodes"], "fraInstitusjonID", 1, elsewhere)
     return spoiled, FAULTS
 
 

@@ -11,6 +11,7 @@ from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,10 @@ Fixed = int | Callable[[int], int]
 STEP_BYTES: Final = 8_388_608
 """Most document bytes fed to the compressor at once: bounds memory, and what a roll-back costs."""
 _SHARE: Final = 0.8
+_HELD_BACK: Final = 524_288
+"""More than zlib keeps to itself at level 6: 64 KiB of input not looked at, a block of 16 383 symbols of at most 48
+bits, 64 KiB of output. If it were less, packing would stop at a part above the limit."""
+_USUALLY_HELD: Final = 32_768
 _WAYS_OUT: Final = "use gzip where the receiver accepts it, agree on a larger limit, or send over NHN-EDI-STOR"
 
 
@@ -184,36 +189,53 @@ def _offset(ends: Ends, patient: int) -> int:
     return int(ends[patient - 1]) if patient else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Stream:
     """A gzip stream that is never altered, so that a step that overflows is taken back by forgetting it."""
 
     codec: zlib._Compress
     pieces: tuple[bytes, ...]
-    ending: bytes  # what the rest of the document and the end of the stream would add here
     around: Around
     held: bytes  # up to two bytes that base64 keeps back until three are there
     taken: int  # bytes of the Melding so far, its suffix included
+    given: int  # bytes of the pieces
 
     @classmethod
     def opened(cls, around: Around) -> _Stream:
         codec = compressor()
         begun = codec.compress(around.head)
         held = content_open(around.content)
-        return cls(codec, (begun,), b"", around, held, len(around.suffix)).plus(around.prefix)
+        return cls(codec, (begun,), around, held, len(around.suffix), len(begun)).plus(around.prefix)
 
     def plus(self, data: bytes) -> _Stream:
         codec = self.codec.copy()
         text, held = _written(self.held + data, self.around.content)
         piece = codec.compress(text)
-        end = codec.copy()
-        rest = _rest(held + self.around.suffix, self.around.content) + self.around.tail
-        ending = end.compress(rest) + end.flush()
-        return _Stream(codec, (*self.pieces, piece), ending, self.around, held, self.taken + len(data))
+        taken, given = self.taken + len(data), self.given + len(piece)
+        return _Stream(codec, (*self.pieces, piece), self.around, held, taken, given)
+
+    @cached_property
+    def ending(self) -> bytes:
+        """What the rest of the document and the end of the stream would add here. Costs a copy of the codec."""
+        end = self.codec.copy()
+        return end.compress(self._rest) + end.flush()
+
+    @property
+    def _rest(self) -> bytes:
+        return _rest(self.held + self.around.suffix, self.around.content) + self.around.tail
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.pieces)) + len(self.ending)
+        return self.given + len(self.ending)
+
+    def fits(self, room: int) -> bool:
+        """Far from the limit the end need not be tried: a deflater holds back less than ``_HELD_BACK``."""
+        return self.given + _HELD_BACK + len(self._rest) <= room or self.size <= room
+
+    @property
+    def reached(self) -> int:
+        """The size, exact where the end was tried; else reckoned."""
+        return self.size if "ending" in self.__dict__ else self.given + _USUALLY_HELD
 
     def payload(self) -> bytes:
         return b"".join([*self.pieces, self.ending])
@@ -238,14 +260,14 @@ def _fill(
     last, over = first, len(ends) + 1  # `over`: the smallest end known not to fit
     ratio = 1.0  # nothing is known of the data yet, so it is taken as incompressible
     while last + 1 < over:
-        budget = min(_SHARE * (room - stream.size) / ratio, STEP_BYTES)
+        budget = min(_SHARE * (room - stream.reached) / ratio, STEP_BYTES)
         reach = int(np.searchsorted(ends, _offset(ends, last) + int(budget), side="right")) - last
         halfway = len(ends) if over > len(ends) else (over - last) // 2
         take = max(1, min(reach, halfway, over - 1 - last))
         trial = stream.plus(chunks(last, last + take))
-        if trial.size > room:
+        if not trial.fits(room):
             over = last + take
         else:
             last, stream = last + take, trial
-            ratio = stream.size / stream.taken
+            ratio = stream.reached / stream.taken
     return last, stream

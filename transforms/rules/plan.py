@@ -274,7 +274,10 @@ class _Names:
 
     def other(self, name: str, asked: Iterable[str]) -> tuple[str, tuple[Column, ...]]:
         """The node of another class, below the same patient, and its columns."""
-        found = [node for node in nodes_of_patients(self._layout) if name in {node.id, node.name}]
+        found = _named(name, self._layout)
+        if not found:
+            _insist_elsewhere(self._rule, self._layout, lambda layout: bool(_named(name, layout)), f"no class {name}")
+            raise _Silent(f"{self._layout.module} {self._layout.version} has no {name}")
         if len(found) != 1:
             raise untrusted(self._rule.id, self._rule.file, f"{name} is not the name of one node")
         return found[0].id, _Names(self._rule, self._contract, self._layout, found[0]).columns(asked)
@@ -291,6 +294,10 @@ class _Names:
 
         _insist_elsewhere(self._rule, self._layout, known, f"{here.name} has no {name}")
         raise _Silent(f"{self._layout.module} {self._layout.version} does not take {here.name}@{name}")
+
+
+def _named(name: str, layout: Layout) -> list[Node]:
+    return [node for node in nodes_of_patients(layout) if name in {node.id, node.name}]
 
 
 def resolve(name: str, layout: Layout, node: Node, contract: Contract) -> Column | None:

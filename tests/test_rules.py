@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rule_cases import RULES, answers, read_cases
+from rule_mutants import changed, function_mutants, in_place_of, same_in_meaning, sql_mutants
 
 CASES = read_cases()
 
@@ -16,4 +17,27 @@ def test_every_rule_has_cases_of_both_kinds() -> None:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_rule_finds_what_is_wrong_and_nothing_else(name: str) -> None:
+    assert answers(CASES[name]) == CASES[name].expected
+
+
+# All rules: benchmarks/mutate_rules.py.
+@pytest.mark.parametrize("name", ["EPI-04", "EPI-19", "WAIT-17", "WAIT-14", "MSG-05"])
+def test_a_small_change_of_a_rule_is_noticed_by_its_cases(name: str) -> None:
+    rule, case, made = RULES[name], CASES[name], 0
+    for what, sql in sql_mutants(rule.wrong or ""):
+        mutant = changed(rule, sql)
+        if mutant is not None and not same_in_meaning(name, what):
+            made += 1
+            assert answers(case, mutant) != case.expected, what
+    assert made > 1
+
+
+def test_a_small_change_of_a_function_is_noticed_by_its_cases() -> None:
+    name = "EPI-21"
+    function = RULES[name].function or ""
+    made = list(function_mutants(function))
+    assert len(made) > 1
+    for what, mutant in made:
+        with in_place_of(function, mutant):
+            assert answers(CASES[name]) != CASES[name].expected, what
     assert answers(CASES[name]) == CASES[name].expected

@@ -1,0 +1,67 @@
+"""Whether the cases of the content rules notice a change of a rule.
+
+    .venv/bin/python benchmarks/mutate_rules.py [--rule ID]
+
+Each rule is changed in one small thing at a time (``tests/rule_mutants.py``), and its cases in ``tests/rules`` asked.
+A change that gives every row the verdict it had before survives. Exits 1 when fewer than 95 in 100 are noticed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests")]
+
+from rule_cases import RULES, answers, read_cases  # noqa: E402 - after the path to it
+from rule_mutants import changed, function_mutants, in_place_of, same_in_meaning, sql_mutants  # noqa: E402
+
+GOAL = 0.95
+
+
+def verdicts(rule: str) -> Iterator[tuple[str, bool]]:
+    """Each change of a rule, and whether a case notices it."""
+    case, own = read_cases()[rule], RULES[rule]
+    if own.wrong is not None:
+        for what, sql in sql_mutants(own.wrong):
+            mutant = changed(own, sql)
+            if mutant is not None:
+                yield what, _differs(partial(answers, case, mutant), case.expected)
+    elif own.function is not None:
+        for what, function in function_mutants(own.function):
+            with in_place_of(own.function, function):
+                yield what, _differs(partial(answers, case), case.expected)
+
+
+def _differs(ask: Callable[[], list[str]], expected: list[str]) -> bool:
+    try:
+        return ask() != expected
+    except Exception:  # noqa: BLE001 - a rule that cannot be asked any more is noticed
+        return True
+
+
+@click.command()
+@click.option("--rule", "only", multiple=True, help="only this rule, repeatable")
+def main(*, only: tuple[str, ...]) -> None:
+    """Change, ask, count."""
+    killed = total = equal = 0
+    for rule in only or RULES:
+        for what, noticed in verdicts(rule):
+            if not noticed and same_in_meaning(rule, what):
+                equal += 1
+                continue
+            total += 1
+            killed += noticed
+            if not noticed:
+                click.echo(f"survives: {rule}: {what}")
+    share = killed / total if total else 1.0
+    click.echo(f"{killed} of {total} changes noticed ({share:.1%}); {equal} more mean the same")
+    sys.exit(share < GOAL)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pipelines.docs --check
+	$(BIN)/dagster definitions validate -m pipelines.location --log-level warning
 
 ui: $(READY)
 	$(BIN)/npr ui

@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from joserfc import jws, jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
 MSG_ID = re.compile(rb"<MsgId>([^<]+)</MsgId>")
@@ -165,7 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.nonces.add(fresh)
                 raise _Refused(400, why="use_dpop_nonce", headers={"DPoP-Nonce": fresh})
             self.server.nonces.discard(nonce)
-        token = jwt.decode(form["client_assertion"], self.server.client_key, algorithms=["PS256", "ES256"])
+        try:
+            token = jwt.decode(form["client_assertion"], self.server.client_key, algorithms=["PS256", "ES256"])
+        except JoseError:
+            raise _Refused(400, why="invalid_client") from None
         told = token.claims
         _insist(token.header["typ"] == "client-authentication+jwt", 400, "typ")
         _insist(told["iss"] == told["sub"] == form["client_id"] == "npr-client", 400, "client")

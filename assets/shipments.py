@@ -49,7 +49,7 @@ from schemas.xsd import compile_with_head, validate_stream
 from transforms import packing, split
 from transforms.addressing import insist_agreement
 from transforms.class_tables import nodes_of_patients
-from transforms.ebms import Signer
+from transforms.ebms import Signer, message_id_of
 from transforms.envelope import Coded, HeadMessage, Party, content_pieces, content_size, head
 from transforms.packing import Packing, PackingIds
 from transforms.render import render_shell
@@ -498,7 +498,7 @@ def _packing_ids(ids: PartIds) -> PackingIds:
         return str(uuid.uuid5(uuid.UUID(ids.msg_id), role))
 
     return PackingIds(
-        message_id=derived("message"),
+        message_id=message_id_of(ids.msg_id),
         conversation_id=derived("conversation"),
         mail_id=f"{derived('mail')}@sender.invalid",
         boundary=derived("boundary"),

@@ -125,11 +125,17 @@ def _rooted(config: Config, root: Path) -> Config:
     ledger = config.ledger
     if ledger.url_file:
         ledger = ledger.model_copy(update={"url_file": root / ledger.url_file})
+    inbox = config.inbox.model_copy(
+        update={
+            "folders": tuple(root / folder for folder in config.inbox.folders),
+            **{name: root / path for name in ("passwords", "mapping") if (path := getattr(config.inbox, name))},
+        }
+    )
     databases = {
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
     }
-    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    update = {"units": units, "shipping": shipping, "ledger": ledger, "inbox": inbox, "databases": databases}
     update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
     return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
 

@@ -211,6 +211,9 @@ class Ledger(Decisions, Protocol):
     def take(self, answer: Answer) -> Taken:
         """Take an answer of the register: stored once, joined to its part or parked with the reason."""
 
+    def answers(self, key: Key, submission: int) -> Sequence[tuple[str, Answer]]:
+        """Answers joined to the parts of a submission, in the order they came: MsgId and answer."""
+
     def parked(self) -> Sequence[ParkedRow]:
         """Answers that are not joined to a part, oldest first."""
 

@@ -24,6 +24,7 @@ from pipelines import (
     codes_cli,
     due_cli,
     findings_cli,
+    inbox_cli,
     purge_cli,
     schema_cli,
     sending_cli,
@@ -227,6 +228,7 @@ due_cli.register(cli, command)
 codes_cli.register(cli, command)
 findings_cli.register(cli, command)
 sending_cli.register(cli, command)
+inbox_cli.register(cli, command)
 purge_cli.register(cli, command)
 worker_cli.register(cli, command)
 status_cli.register(cli, command, _exit_codes)

@@ -125,6 +125,12 @@ def _rooted(config: Config, root: Path) -> Config:
     ledger = config.ledger
     if ledger.url_file:
         ledger = ledger.model_copy(update={"url_file": root / ledger.url_file})
+    inbox = config.inbox.model_copy(
+        update={
+            "folders": tuple(root / folder for folder in config.inbox.folders),
+            **{name: root / path for name in ("passwords", "mapping") if (path := getattr(config.inbox, name))},
+        }
+    )
     databases = {
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
@@ -134,7 +140,7 @@ def _rooted(config: Config, root: Path) -> Config:
         for key, one in config.channels.items()
     }
     update: dict[str, Any] = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
-    update["channels"] = channels
+    update |= {"channels": channels, "inbox": inbox}
     if config.drop.folder:
         update["drop"] = config.drop.model_copy(update={"folder": root / config.drop.folder})
     if mail := config.notify.mail:

@@ -79,6 +79,8 @@ def _work_list(record: Record, by: str | None) -> str:
 
 
 def _with_below(row: Record) -> str:
+    if row.get("since"):
+        return f"{row['text']}; {row['since']} since it was sent"
     return f"{row['text']} ({row['below']} findings below it)" if row["below"] else str(row["text"])
 
 

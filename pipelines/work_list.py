@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from assets import guards, review
 from assets.ports import Options, Run
+from pipelines.answered import standing
 from pipelines.plan import units_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
@@ -31,6 +32,7 @@ from transforms import drift, overlap, verdict
 from transforms import finding_ledger as life
 
 Record = dict[str, Any]
+OWN, NPR = "own", "NPR"  # who found it
 OPEN = (life.NEW, life.PERSISTING)
 SHORT = 6  # digits of a fingerprint from which it may be cut
 # Where a rule about identities is decided; what it compares is told of no record.
@@ -75,7 +77,9 @@ def ledger(run: Run) -> pl.DataFrame:
 
 def listed(run: Run, by: str | None, statuses: Iterable[str]) -> Record:
     """The work list of a partition: a line per finding, or counts by rule or department."""
-    whole = ledger(run)
+    own = ledger(run).with_columns(origin=pl.lit(OWN), since=pl.lit(None, pl.String))
+    theirs = standing(run).with_columns(origin=pl.lit(NPR))
+    whole = pl.concat([own, theirs.select(own.columns)])
     counts = {status: whole.filter(pl.col("status") == status).height for status in life.STATUSES}
     if by is None:
         shown = whole.filter(pl.col("status").is_in(list(statuses)))
@@ -84,7 +88,8 @@ def listed(run: Run, by: str | None, statuses: Iterable[str]) -> Record:
         rows = life.counted(whole, "rule" if by == "rule" else "enhet").to_dicts()
     rules = known_rules()
     for row in rows:
-        row["text"] = rules[row["rule"]].text_en if row["rule"] in rules else ""
+        found_by = "found by NPR" if row["rule"].startswith(NPR) else ""
+        row["text"] = rules[row["rule"]].text_en if row["rule"] in rules else found_by
     return {"period": run.key.period, "unit": run.key.unit, "counts": counts, "findings": rows}
 
 

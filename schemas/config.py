@@ -264,6 +264,18 @@ class LedgerSettings(_Part):
     url_file: Path | None = None
 
 
+class InboxSettings(_Part):
+    """Where answers of the register are dropped (docs/sending.md, Answers).
+
+    folders: empty = inbox in NPR_HOME. passwords: TOML file of mode 0600, month -> password of the register's archives.
+    mapping: field names of its reports, in place of the packaged ones.
+    """
+
+    folders: tuple[Path, ...] = ()
+    passwords: Path | None = None
+    mapping: Path | None = None
+
+
 class ChannelSettings(_Part):
     """One way out. units: empty = all. profiles: empty = it serves nothing new, and can still be asked.
 
@@ -406,6 +418,7 @@ class Config(_Part):
     retention_days: int = Field(default=730, ge=1)
     guards: GuardLimits = GuardLimits()
     ledger: LedgerSettings = LedgerSettings()
+    inbox: InboxSettings = InboxSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
     certificates: Certificates = Certificates()
     drop: Drop = Drop()

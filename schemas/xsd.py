@@ -85,6 +85,11 @@ def parser(*, long_text: bool = False) -> etree.XMLParser:
     )
 
 
+def html_parser(target: Any) -> etree.HTMLParser:  # noqa: ANN401 - any target of lxml
+    """A parser of html in UTF-8 that builds no tree, hands all to a target, and loads nothing."""
+    return etree.HTMLParser(target=target, no_network=True, encoding="utf-8", remove_comments=True, remove_pis=True)
+
+
 def parse(data: bytes, where: str, *, long_text: bool = False) -> etree._Element:
     """The root of a whole document. DataRefused when it is not well formed, has a DOCTYPE or is beyond the limits.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -156,7 +157,7 @@ def test_the_text_for_prometheus_is_read_by_its_own_parser() -> None:
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
 
     text = prometheus([*cells("", NEW, findings=12), *cells("accepted", standing="done")], 1588572000.0)
-    found = {sample.name: [] for family in text_string_to_metric_families(text) for sample in family.samples}
+    found: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
     for family in text_string_to_metric_families(text):
         assert family.type == "gauge"
         assert family.documentation

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,6 +84,11 @@ def signer(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> Signer:
             fix="give the certificate that was issued for this key",
         )
     return Signer(certificate, lambda data: key.sign(data, padding.PKCS1v15(), hashes.SHA256()))
+
+
+def message_id_of(msg_id: str) -> str:
+    """eb:MessageId of the mail that carries the message of a MsgId (a UUID). ValueError for what is none."""
+    return str(uuid.uuid5(uuid.UUID(msg_id), "message"))
 
 
 # --- making -----------------------------------------------------------------------------------------------------------

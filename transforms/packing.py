@@ -71,7 +71,7 @@ def ids_of(msg_id: str, timestamp: datetime) -> PackingIds:
         return str(uuid.uuid5(uuid.UUID(msg_id), role))
 
     return PackingIds(
-        message_id=derived("message"),
+        message_id=ebms.message_id_of(msg_id),
         conversation_id=derived("conversation"),
         mail_id=f"{derived('mail')}@sender.invalid",
         boundary=derived("boundary"),

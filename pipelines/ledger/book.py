@@ -284,6 +284,11 @@ class SqlLedger:
         with self._database.writing("answer") as connection:
             return inbox.take(connection, answer, _step, _as_part, _JOINED)
 
+    def answers(self, key: Key, submission: int) -> Sequence[tuple[str, Answer]]:
+        """Answers joined to the parts of a submission, in the order they came: MsgId and answer."""
+        with self._database.reading() as connection:
+            return inbox.of_submission(connection, _submission(connection, key, submission)["id"])
+
     def parked(self) -> Sequence[ParkedRow]:
         """Answers that are not joined to a part, oldest first."""
         with self._database.reading() as connection:

@@ -82,17 +82,32 @@ def _match(connection: sa.Connection, answer: Answer, joined: sa.Select[Any]) ->
     part = connection.execute(query).mappings().first()
     if part is None:
         return None, "no part of ours has this MsgId or lopenr"
+    return dict(part), _against(answer, part)
+
+
+def _against(answer: Answer, part: Row) -> str:
+    """Why an answer may not be joined to the part with its MsgId or lopenr; empty where it may."""
     if State(part["state"]) in OURS:
-        return dict(part), "the part it answers was never handed over by this ledger"
+        return "the part it answers was never handed over by this ledger"
+    also = {"lopenr": answer.lopenr, "institusjon_id": answer.institusjon_id, "year": answer.year}
+    if any(said not in (None, "", part[name]) for name, said in also.items()):
+        return "it names another lopenr, institution or year than the part with this MsgId has"
     if answer.original_sha256 and answer.original_sha256 not in (part["packed_sha256"], part["body_sha256"]):
-        return dict(part), "it answers other bytes than those that were sent under this MsgId"
+        return "it answers other bytes than those that were sent under this MsgId"
     try:
         state = State(part["state"])
         for event in answer.events:
             state = step(state, event)
     except IllegalStep as illegal:
-        return dict(part), f"it contradicts an earlier answer: {illegal}"
-    return dict(part), ""
+        return f"it contradicts an earlier answer: {illegal}"
+    return ""
+
+
+def of_submission(connection: sa.Connection, submission_id: int) -> list[tuple[str, Answer]]:
+    """Answers joined to the parts of a submission, in the order they came: MsgId and answer."""
+    query = sa.select(parts.c.msg_id, answers.c.record).join_from(answers, parts)
+    found = connection.execute(query.where(parts.c.submission_id == submission_id).order_by(answers.c.id))
+    return [(row.msg_id, Answer.model_validate_json(row.record)) for row in found]
 
 
 def retry(

@@ -1,0 +1,343 @@
+"""Answers of the register: every order, twice, early, unknown, locked, spoilt; each matched to its own part alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import stat
+import time
+import zipfile
+from email.message import EmailMessage
+from pathlib import Path
+
+import ledgers
+import polars as pl
+import pytest
+import pyzipper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_receipts import receipt
+
+from pipelines.inbox import Report, take_in
+from pipelines.ledger.book import SqlLedger, ledger_of
+from schemas.answered import Answered
+from schemas.errors import DataRefused
+from schemas.feedback_fields import feedback_fields
+from schemas.submission_states import Event, State
+from transforms import finding_ledger as life
+from transforms.answers import findings
+from transforms.answers.error_table import error_table
+from transforms.answers.reading import read
+from transforms.answers.unpacking import Document, NeedsPassword, documents
+from transforms.ebms import EB, SOAP
+
+NUMBER = ledgers.unit().institusjonID
+PASSWORD = "only-a-test"
+
+
+def csv_report(lopenr: int = 1, rows: str = "K12;Episode;omsorgsniva;E1;2\n", total: str = "") -> bytes:
+    head = f"Løpenummer;{lopenr}\ninstitusjonID;{NUMBER}\nfraDatoPeriode;2020-01-01\n{total}\n"
+    return f"{head}Feilkode;Klasse;Attributt;Episode ID;Handling\n{rows}".encode("cp1252")
+
+
+def xml_report(lopenr: int = 1, encoding: str = "iso-8859-1") -> bytes:
+    return (
+        f'<?xml version="1.0" encoding="{encoding}"?><NPR_ERR><Melding lopenr="{lopenr}" fraDatoPeriode="2020-01-01"/>'
+        f'<Institusjon institusjonID="{NUMBER}"/><Episode episodeID="E1"><Feil feilkode="K12" attributt="omsorgsniva" '
+        'klasse="Episode" handling="2"><Feiltekst>ugyldig verdi på</Feiltekst></Feil></Episode></NPR_ERR>'
+    ).encode(encoding)
+
+
+def html_report() -> bytes:
+    return (
+        f"<html><head><title>XPR_ERR</title></head><p>Løpenummer: 1</p><p>institusjonID: {NUMBER}<br>fraDatoPeriode: "
+        "2020-01-01<table><tr><th>Feilkode<th>Klasse<th>Attributt<th>EpisodeID<th>Handling"
+        "<tr><td>K12<td>Episode<td>omsorgsniva<td>E1<td>Slettemerk rad med underelementer</table>"
+    ).encode()
+
+
+def ack(ref: str, place: str = "Acknowledgment", errors: str = "") -> bytes:
+    inside = f"<eb:RefToMessageId>{ref}</eb:RefToMessageId>"
+    within = inside if place != "Acknowledgment" else ""
+    data = f"<eb:MessageHeader><eb:MessageData>{within}</eb:MessageData></eb:MessageHeader>"
+    body = "" if errors else f"<eb:Acknowledgment>{inside if place == 'Acknowledgment' else ''}</eb:Acknowledgment>"
+    return (
+        f'<S:Envelope xmlns:S="{SOAP}" xmlns:eb="{EB}"><S:Header>{data}{body}{errors}</S:Header><S:Body/></S:Envelope>'
+    ).encode()
+
+
+def locked(data: bytes, name: str = "NPR_ERR.csv", *, aes: bool = True) -> bytes:
+    out = io.BytesIO()
+    with pyzipper.AESZipFile(out, "w", compression=pyzipper.ZIP_DEFLATED) as archive:
+        if aes:
+            archive.setpassword(PASSWORD.encode())
+            archive.setencryption(pyzipper.WZ_AES, nbits=256)
+        archive.writestr(name, data)
+    return out.getvalue()
+
+
+def mailed(data: bytes, name: str) -> bytes:
+    mail = EmailMessage()
+    mail["Subject"] = "Tilbakemelding"
+    mail.set_content("Se vedlegg.")
+    mail.add_attachment(data, maintype="application", subtype="zip", filename=name)
+    return mail.as_bytes()
+
+
+def one(data: bytes, name: str) -> Answered:
+    found = read(Document(name, data), feedback_fields(), ledgers.NOW, lambda ref: f"ours-{ref}")
+    assert found is not None
+    return found
+
+
+def drop(home: Path, name: str, data: bytes) -> Path:
+    path = home / "inbox" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    os.utime(path, (time.time() - 60,) * 2)
+    return path
+
+
+def look(home: Path) -> Report:
+    return take_in(ledgers.settings(home), ledgers.NOW)
+
+
+@pytest.fixture
+def ledger(home: Path) -> SqlLedger:
+    home.mkdir()
+    return ledger_of(home)
+
+
+# --- readers ---
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("NPR_ERR_1.csv", csv_report()), ("x.xml", xml_report()), ("r.html", html_report())]
+)
+def test_all_forms_of_a_report_say_the_same(name: str, data: bytes) -> None:
+    found = one(data, name)
+    answer = found.answer
+    assert (answer.events, answer.lopenr, answer.institusjon_id, answer.year) == (
+        (Event.CONTENT_ERRORS,),
+        1,
+        NUMBER,
+        2020,
+    )
+    (error,) = found.errors
+    assert (error.code, error.npr_class, error.attribute, error.episode_id, error.consequence) == (
+        "K12",
+        "Episode",
+        "omsorgsniva",
+        "E1",
+        "drop_record",
+    )
+    assert "E1" not in repr(found)
+
+
+def test_clean_is_believed_only_when_it_is_said() -> None:
+    assert one(csv_report(rows="", total="Antall feil;0\n"), "NPR_ERR.csv").answer.events == (Event.CONTENT_CLEAN,)
+    with pytest.raises(DataRefused, match="not that there are none"):
+        one(csv_report(rows=""), "NPR_ERR.csv")
+    assert one(csv_report(), "NPR_VAL.csv").answer.events == (Event.SCHEMA_REJECTED,)
+
+
+@pytest.mark.parametrize("place", ["Acknowledgment", "MessageData"])
+def test_an_acknowledgment_names_its_message_in_either_place(place: str) -> None:
+    answer = one(ack("e-1", place), "a.xml").answer
+    assert (answer.events, answer.msg_id) == ((Event.ACKNOWLEDGED,), "ours-e-1")
+
+
+def test_an_error_of_the_transport_is_a_rejection() -> None:
+    errors = '<eb:ErrorList><eb:Error eb:errorCode="SecurityFailure" eb:severity="Error"/></eb:ErrorList>'
+    answer = one(ack("e-1", "MessageData", errors), "a.xml").answer
+    assert (answer.events, answer.detail) == ((Event.REJECTED,), "SecurityFailure")
+
+
+def test_a_report_on_two_messages_is_refused() -> None:
+    rows = "Feilkode;Attributt;lopenr\nA;b;1\nA;b;2\n"
+    with pytest.raises(DataRefused, match="more than one message"):
+        one(rows.encode(), "NPR_ERR.csv")
+
+
+# --- archives ---
+
+
+def test_a_locked_archive_opens_with_one_of_the_passwords() -> None:
+    data = mailed(locked(csv_report()), "svar.zip")
+    with pytest.raises(NeedsPassword):
+        list(documents(data, "m.eml", ("wrong",)))
+    names = [one.name for one in documents(data, "m.eml", ("wrong", PASSWORD))]
+    assert names[-1] == "NPR_ERR.csv"
+
+
+def _zip(*entries: tuple[str, bytes], mode: int = 0, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in entries:
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr, info.compress_type = 3, mode << 16, method
+            archive.writestr(info, data)
+    return out.getvalue()
+
+
+def _nested(depth: int) -> bytes:
+    data = b"x"
+    for _ in range(depth):
+        data = _zip(("a.zip", data))
+    return data
+
+
+HOSTILE = {
+    "slip": _zip(("../../etc/x", b"x")),
+    "absolute": _zip(("/etc/x", b"x")),
+    "drive": _zip(("C:/x", b"x")),
+    "slip below": _zip(("a/../../x", b"x")),
+    "control": _zip(("a\nb", b"x")),
+    "link": _zip(("a", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777),
+    "device": _zip(("a", b""), mode=stat.S_IFCHR),
+    "fifo": _zip(("a", b""), mode=stat.S_IFIFO),
+    "case twins": _zip(("a", b"1"), ("A", b"2")),
+    "many": _zip(*((str(n), b"") for n in range(101))),
+    "bomb": _zip(("a", bytes(20_000_000))),
+    "two bombs": _zip(("a", bytes(3_900_000)), *((str(n), bytes(3_900_000)) for n in range(9))),
+    "nested": _nested(6),
+    "bzip2": _zip(("a", b"x" * 99), method=zipfile.ZIP_BZIP2),
+    "lzma": _zip(("a", b"x" * 99), method=zipfile.ZIP_LZMA),
+    "cut off": _zip(("a", b"x" * 999))[:-30],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused_whole(name: str) -> None:
+    with pytest.raises(DataRefused):
+        list(documents(HOSTILE[name], "a.zip"))
+
+
+_PIECES = st.sampled_from(
+    [
+        xml_report(),
+        csv_report(),
+        html_report(),
+        ack("e"),
+        receipt(),
+        locked(csv_report()),
+        mailed(b"x", "a.zip"),
+        b"PK\x03\x04",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_PIECES, st.integers(0, 2_000), st.binary(max_size=40))
+def test_spoilt_answers_are_refused_and_never_break_a_reader(data: bytes, at: int, junk: bytes) -> None:
+    spoilt = data[:at] + junk + data[at + len(junk) :]
+    try:
+        for document in documents(spoilt, "NPR_ERR.csv", (PASSWORD,)):
+            read(document, feedback_fields(), ledgers.NOW, lambda _: "")
+    except DataRefused:
+        pass
+
+
+# --- the inbox ---
+
+
+def test_an_answer_is_kept_once_however_often_it_comes(home: Path, ledger: SqlLedger) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    data = receipt(original=f"<Id>{msg_id}</Id>")
+    for name in ("a.xml", "b.xml"):
+        path = drop(home, name, data)
+        (row,) = look(home).taken
+        assert not path.exists()
+        assert row["msg_id"] == msg_id
+    assert row["fate"] == "known"
+    assert [one.event for one in ledger.events(msg_id)].count(Event.APPREC_OK) == 1
+    raw = home / "identity" / "answers" / "raw"
+    assert len(list(raw.iterdir())) == 1
+    assert stat.S_IMODE((home / "identity").stat().st_mode) == 0o700
+
+
+def test_answers_in_the_wrong_order_end_in_the_same_state(home: Path, ledger: SqlLedger) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    lopenr = ledger.part(msg_id).lopenr
+    drop(home, "1_NPR_ERR.csv", csv_report(lopenr))
+    drop(home, "2.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    assert [row["fate"] for row in look(home).taken] == ["taken", "taken"]
+    assert ledger.part(msg_id).state is State.CONTENT_ERRORS
+
+
+def test_an_answer_before_the_hand_over_is_recorded_is_parked_and_joined_later(home: Path, ledger: SqlLedger) -> None:
+    manifest = ledgers.prepared(ledger, home)
+    msg_id = manifest.shipments[0].msg_id
+    drop(home, "a.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    assert [row["fate"] for row in look(home).taken] == ["parked"]
+    ledgers.sent(ledger, manifest)
+    assert look(home).joined == 1
+    assert (ledger.part(msg_id).state, list(ledger.parked())) == (State.RECEIVED, [])
+
+
+def test_an_answer_to_an_unknown_message_is_parked_with_the_reason(home: Path, ledger: SqlLedger) -> None:
+    drop(home, "a.xml", receipt())
+    (row,) = look(home).taken
+    assert (row["fate"], row["reason"]) == ("parked", "no part of ours has this MsgId or lopenr")
+    assert len(ledger.parked()) == 1
+
+
+def test_poison_is_set_aside_after_three_tries_while_others_flow(home: Path, ledger: SqlLedger) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    path = drop(home, "0.zip", HOSTILE["slip"])
+    drop(home, "1.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    first = look(home)
+    assert (len(first.taken), len(first.waiting), first.aside) == (1, 1, [])
+    assert not look(home).aside
+    assert len(look(home).aside) == 1
+    assert not path.exists()
+
+
+def test_a_locked_answer_waits_for_its_password(home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    drop(home, "m.eml", mailed(locked(csv_report(ledger.part(msg_id).lopenr)), "a.zip"))
+    for _ in range(4):
+        assert "locked" in look(home).waiting[0]["why"]
+    monkeypatch.setenv("NPR_FEEDBACK_PASSWORD_2020_05", PASSWORD)
+    assert look(home).taken[0]["fate"] == "taken"
+
+
+def test_a_thousand_shuffled_answers_find_their_own_part_and_no_other(home: Path, ledger: SqlLedger) -> None:
+    modules = tuple(f"m{n}" for n in range(250))
+    ours = ledgers.sent(ledger, ledgers.prepared(ledger, home, modules=modules))
+    wanted: list[tuple[Answered, str]] = []
+    for n, msg_id in enumerate(ours):
+        lopenr = ledger.part(msg_id).lopenr
+        wanted += [
+            (one(receipt(original=f"<Id>{msg_id}</Id>"), f"{n}"), msg_id),
+            (one(csv_report(lopenr), "NPR_ERR.csv"), msg_id),
+            (one(csv_report(lopenr + 250), "NPR_ERR.csv"), ""),
+            (one(receipt(original=f"<Id>{msg_id}x</Id>"), f"{n}"), ""),
+        ]
+    random.Random(7).shuffle(wanted)
+    false = 0
+    for answered, msg_id in wanted:
+        taken = ledger.take(answered.answer)
+        false += (taken.part.msg_id if taken.part else "") != msg_id
+    assert (len(wanted), false) == (1_000, 0)
+
+
+# --- findings ---
+
+
+def test_errors_become_findings_that_the_next_answer_resolves_only_when_it_is_whole() -> None:
+    rows = {"episodes": pl.DataFrame({"_row": [7], "episodeID": ["E1"]})}
+    errors = error_table(one(csv_report(), "NPR_ERR.csv").errors)
+    found = findings.lines(errors, rows, "ord", "u", b"k")
+    assert found.select("rule", "consequence", "table", "_row").row(0) == ("NPR:K12", "drop_record", "episodes", 7)
+    seen = [life.Seen(str(n), "2020-T1", f"submission {n}", ledgers.NOW) for n in range(3)]
+    first = findings.merged(life.empty(), found, {"ord"}, seen[0])
+    assert first["status"].to_list() == [life.NEW]
+    none = found.clear()
+    assert findings.merged(first, none, set(), seen[1])["status"].to_list() == [life.NEW]
+    assert findings.merged(first, none, {"ord"}, seen[1])["status"].to_list() == [life.RESOLVED]
+    record = found["record"].to_list()
+    then, now = (pl.DataFrame({"record": record, "content": [text]}) for text in ("a", "b"))
+    assert findings.since(first, then, now)["since"].to_list() == [findings.CHANGED]
+    assert findings.predicted(found, found).row(0) == ("episodes", 0, 1, 0)

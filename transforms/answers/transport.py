@@ -1,0 +1,99 @@
+"""Answers of the transport: ebMS 2.0 Acknowledgment and MessageError.
+
+Belongs here: what they say and which ebMS message they answer. Does not belong here: their signature
+(``transforms.ebms``) and the part behind an ebMS message id.
+
+Sources: HIS 1037:2011, msg-header-2_0.xsd and its official examples. By the errata of 2019 an acknowledgment has no
+RefToMessageId in its MessageData; some carry it there all the same (navikt/ebxml-processor), so both places count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from schemas.errors import DataRefused
+from schemas.submission_states import Event
+from schemas.xsd import parse
+from transforms.ebms import EB, SOAP
+
+MOST: Final = 1_000_000
+_NS: Final = {"SOAP": SOAP, "eb": EB}
+# NAV-EB:ebxml-processing-model, Payload.kt: codes of ErrorList. Any other is "Unknown" in what is told.
+CODES: Final = frozenset(
+    (
+        "ValueNotRecognized",
+        "NotSupported",
+        "Inconsistent",
+        "OtherXml",
+        "DeliveryFailure",
+        "TimeToLiveExpired",
+        "SecurityFailure",
+        "MimeProblem",
+        "Unknown",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TransportAnswer:
+    """ref: eb:MessageId of the message answered. codes: of the errors, those of the list alone. at: as written."""
+
+    event: Event
+    ref: str
+    at: str
+    codes: tuple[str, ...] = ()
+
+
+def read_transport(data: bytes, where: str) -> TransportAnswer:
+    """The answer in a SOAP envelope. DataRefused for another message, or one that does not say which it answers.
+
+    A MessageError whose errors are all warnings says nothing against the message, and with an Acknowledgment beside it
+    the message arrived.
+    """
+    if len(data) > MOST:
+        raise _refused(where, "is larger than any envelope")
+    header = parse(data, where).find("SOAP:Header", _NS)
+    if header is None:
+        raise _refused(where, "is a SOAP envelope without a header")
+    acknowledged = header.find("eb:Acknowledgment", _NS)
+    errors = header.findall("eb:ErrorList/eb:Error", _NS)
+    if acknowledged is None and not errors:
+        raise _refused(where, "is neither an Acknowledgment nor a MessageError")
+    ref = _text(header, "eb:Acknowledgment/eb:RefToMessageId") or _text(
+        header, "eb:MessageHeader/eb:MessageData/eb:RefToMessageId"
+    )
+    if not ref:
+        raise _refused(where, "does not say which message it answers")
+    bad = [one for one in errors if _attribute(one, "severity").lower() != "warning"]
+    codes = tuple(sorted({_code(one) for one in errors}))
+    at = _text(header, "eb:Acknowledgment/eb:Timestamp") or _text(
+        header, "eb:MessageHeader/eb:MessageData/eb:Timestamp"
+    )
+    if not bad and acknowledged is None:
+        raise _refused(where, "holds warnings alone; the message counts as not answered yet")
+    return TransportAnswer(Event.REJECTED if bad else Event.ACKNOWLEDGED, ref, at, codes)
+
+
+def _code(error: etree._Element) -> str:
+    code = _attribute(error, "errorCode")
+    return code if code in CODES else "Unknown"
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    return (element.get(f"{{{EB}}}{name}") or element.get(name) or "").strip()
+
+
+def _text(element: etree._Element, path: str) -> str:
+    return (element.findtext(path, "", _NS) or "").strip()
+
+
+def _refused(where: str, what: str) -> DataRefused:
+    return DataRefused(
+        f"{where} {what}",
+        where=where,
+        rule="HIS 1037:2011: Acknowledgment or MessageError with RefToMessageId",
+        fix="look at it yourself; npr resume shows what is still open",
+    )

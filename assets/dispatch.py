@@ -66,6 +66,7 @@ def insist_ready(run: Run, manifest: Manifest) -> None:
     insist_bytes(run, manifest)
     if manifest.profile == "production":
         insist_validated(run, manifest)
+    if run.config.approved_first(manifest.profile):
         insist_approved(run, manifest)
 
 

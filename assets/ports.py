@@ -82,6 +82,9 @@ class Store(Protocol):
     def shipments(self, key: Key, number: int) -> Path:
         """Folder of the packed parts of a submission."""
 
+    def documents(self, key: Key, number: int) -> Path:
+        """Folder of the head messages of a submission, in the identity tree, for channels that take them unpacked."""
+
     def kept(self, key: Key, number: int) -> Path:
         """Folder of what is kept of a submission to compare later ones with; no later run changes it."""
 

@@ -11,8 +11,9 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ from transforms.addressing import insist_agreement
 from transforms.class_tables import nodes_of_patients
 from transforms.ebms import Signer
 from transforms.envelope import Coded, HeadMessage, Party, content_pieces, content_size, head
-from transforms.packing import Packing, PackingIds
+from transforms.packing import Packing
 from transforms.render import render_shell
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def _made(run: Run) -> Manifest:
     submission = run.ledger.submission(run.key, run.config.profile, run.unit, run.period.year, inputs, run.now())
     folder = run.store.shipments(run.key, submission.number)
     if not (folder / MANIFEST).exists():
-        with run.store.writing_folder(folder) as room:
-            bench = _Bench(run, Parties(receiver, certificate, signer), limit, room, submission)
+        with run.store.writing_folder(folder) as room, _documents(run, submission) as private:
+            bench = _Bench(run, Parties(receiver, certificate, signer), limit, (room, private), submission)
             done = [bench.module(module) for module in made.modules]
             # From here on the numbers are taken; a run that dies now makes the same parts with the same ids again.
             kept = run.ledger.keep_ids(submission, list(bench.stored.values()))
@@ -113,6 +114,20 @@ def _made(run: Run) -> Manifest:
             manifest = manifest.model_copy(update={"guard": tuple(bench.inspected)})
             (room / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return manifest_of(run, submission.number)
+
+
+@contextmanager
+def _documents(run: Run, submission: Submission) -> Iterator[Path | None]:
+    """Room for the head messages where a channel takes them; it is there before the parts are, or not needed."""
+    if not _needs_documents(run):
+        yield None
+        return
+    with run.store.writing_folder(run.store.documents(run.key, submission.number)) as private:
+        yield private
+
+
+def _needs_documents(run: Run) -> bool:
+    return any(way.needs_document for way in run.config.ways(run.key.unit, run.config.profile).values())
 
 
 def manifest_of(run: Run, number: int) -> Manifest:
@@ -131,6 +146,9 @@ def size_limit(run: Run) -> Limit:
     """The limit of this run: given, configured, or by the year of the data; never above what the network carries."""
     given = run.options.limit_bytes or run.config.shipping.packed_bytes
     ceiling = nhn_ceiling()
+    ways = run.config.ways(run.key.unit, run.config.profile).values()
+    if beyond := max((way.most_mail_bytes or 0 for way in ways), default=0):
+        return Limit(min(given or beyond, beyond), "set by configuration")
     if given and given > ceiling.bytes:
         raise WrongUse(
             f"limit of {given} bytes is above what Norsk helsenett carries",
@@ -140,6 +158,12 @@ def size_limit(run: Run) -> Limit:
         )
     default = default_limit(run.period.year)
     return Limit(given, "set by configuration") if given else Limit(default.bytes, default.certainty)
+
+
+def _document_limit(run: Run) -> int | None:
+    """The largest head message that the channel carries; None where mails are the limit."""
+    ways = run.config.ways(run.key.unit, run.config.profile).values()
+    return min((most for way in ways if (most := way.most_document_bytes)), default=None)
 
 
 def _insist_agreement(run: Run, receiver: Receiver) -> None:
@@ -162,6 +186,7 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "gzip": parties.gzip(run),
             "form": parties.receiver.form.values(),
             "receiver": hashlib.sha256(parties.certificate.tbs_certificate_bytes).hexdigest(),
+            **({"documents": _document_limit(run)} if _needs_documents(run) else {}),
             "signer": parties.signer and hashlib.sha256(parties.signer.certificate.tbs_certificate_bytes).hexdigest(),
         }
     )
@@ -197,7 +222,7 @@ class _Bench:
         run: Run,
         parties: Parties,
         limit: Limit,
-        room: Path,
+        rooms: tuple[Path, Path | None],
         submission: Submission,
     ) -> None:
         self.run = run
@@ -205,7 +230,8 @@ class _Bench:
         self.form = parties.receiver.form
         self.gzip = parties.gzip(run)
         self.limit = limit
-        self.room = room
+        self.room, self.private = rooms
+        self.document_limit = _document_limit(run)
         self.stored = {(ids.module, ids.part): ids for ids in submission.ids}
         self.next_lopenr = submission.first_lopenr
         self.created = submission.created_at
@@ -326,9 +352,14 @@ class _Work:
             self._limit,
         )
 
-    @property
+    @cached_property
     def _limit(self) -> int:
-        return self.bench.limit.bytes
+        """Bytes of a finished mail that neither the limit for mails nor the channel's for documents is passed by."""
+        most, given = self.bench.document_limit, self.bench.limit.bytes
+        if most is None or self.bench.gzip:  # how a document compresses says nothing about its length
+            return given
+        # Sizes of mails grow in steps of a cipher block, so the next step but one byte is the last that is safe.
+        return min(given, packing.packed_size_of_payload(most + 1, self._packing(_SAMPLE_IDS)) - 1)
 
     def finish(self, number: int, part: split.Part, payload: bytes | None) -> ShipmentOut:
         """Validate, pack and write one part; the document itself is never whole in memory."""
@@ -345,6 +376,10 @@ class _Work:
         faults = self._insist_valid(around, body.through(melding()), number)
         self._inspect(around, melding(), number, payload)
         name = f"{module}-{number + 1:03}.eml"
+        document = _Counted()
+        if bench.private:
+            with (bench.private / name).with_suffix(".xml").open("wb") as file:
+                file.writelines(document.through(_document(around, melding())))
         mail = _Counted()
         with (bench.room / name).open("wb") as file:
             file.writelines(mail.through(packing.mail_pieces(pieces, length, self._packing(ids))))
@@ -364,6 +399,8 @@ class _Work:
             lopenr=ids.lopenr,
             msg_id=ids.msg_id,
             schema_faults=faults,
+            document_sha256=document.sha256.hexdigest() if bench.private else "",
+            document_bytes=document.bytes,
         )
 
     def _inspect(self, around: split.Around, melding: Iterator[bytes], number: int, payload: bytes | None) -> None:
@@ -416,7 +453,7 @@ class _Work:
         return Packing(
             gzip=bench.gzip,
             certificate=bench.parties.certificate,
-            ids=_packing_ids(ids),
+            ids=packing.ids_of(ids.msg_id, dt.datetime.fromisoformat(ids.gen_date)),
             from_her=from_her,
             to_her=to_her,
             from_mail=sender.mail if sender.mail and receiver.real else f"{from_her}@sender.invalid",
@@ -492,23 +529,6 @@ _SAMPLE_IDS = PartIds(
 )
 
 
-def _packing_ids(ids: PartIds) -> PackingIds:
-    """Ids of the mail, derived from the message id: fixed in length, and the same again for the same message."""
-
-    def derived(role: str) -> str:
-        return str(uuid.uuid5(uuid.UUID(ids.msg_id), role))
-
-    return PackingIds(
-        message_id=derived("message"),
-        conversation_id=derived("conversation"),
-        mail_id=f"{derived('mail')}@sender.invalid",
-        boundary=derived("boundary"),
-        soap_content_id=derived("soap"),
-        payload_content_id=derived("payload"),
-        timestamp=dt.datetime.fromisoformat(ids.gen_date),
-    )
-
-
 def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Done], limit: Limit) -> Manifest:
     found = current(run, "findings", Findings)
     shipping = run.config.shipping
@@ -562,8 +582,15 @@ def _manifest(run: Run, submission: Submission, made: MessageSet, done: list[_Do
 def insist_bytes(run: Run, manifest: Manifest) -> None:
     """Refuse when a packed part is not, byte for byte, the one that was made and validated."""
     folder = run.store.shipments(run.key, manifest.submission)
+    documents = run.store.documents(run.key, manifest.submission)
     for part in manifest.shipments:
-        path = folder / part.path
+        path, document = folder / part.path, (documents / part.path).with_suffix(".xml")
+        if part.document_sha256 and not (document.is_file() and _sha256(document) == part.document_sha256):
+            raise DataRefused(
+                f"{document.name}: not the head message that the manifest names",
+                where=str(documents),
+                fix="remove the parts folder and run again; it is made anew from the same data",
+            )
         if not path.is_file() or _sha256(path) != part.sha256 or part.packed_bytes > part.limit_bytes:
             raise DataRefused(
                 f"{part.path}: not the file the manifest names",

@@ -40,6 +40,10 @@ ORDER = (
     "shipments",
     "dispatch",
 )
+GROUPS = dict(
+    zip(ORDER, ("extract", "staging", "scope", "message", "finding", "shipment", "shipment", "sending"), strict=True)
+)
+"""Asset -> group of Dagster's pages: the layer its tables lie in."""
 
 
 def assets(partitions: dg.PartitionsDefinition[str], code_version: str) -> list[dg.AssetsDefinition]:
@@ -73,7 +77,7 @@ def _asset(
         partitions_def=partitions,
         code_version=code_version,
         description=description,
-        group_name="report",
+        group_name=GROUPS.get(name, "report"),
         required_resource_keys={"workbench"},
     )
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]

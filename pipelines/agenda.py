@@ -15,15 +15,7 @@ from pipelines.settings import Settings
 from schemas.deadlines import gaps
 from schemas.errors import WrongUse
 from schemas.period import kinds
-from transforms.due import OSLO, Due, Reporter, StateLine, outlook
-
-
-class NothingSent:
-    """The states of a machine that keeps no ledger: nothing was sent."""
-
-    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:  # noqa: ARG002
-        """No rows."""
-        return ()
+from transforms.due import OSLO, Due, Reporter, outlook
 
 
 def today(now: dt.datetime) -> dt.date:

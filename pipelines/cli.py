@@ -27,6 +27,7 @@ from pipelines import (
     purge_cli,
     schema_cli,
     sending_cli,
+    status_cli,
     validate_cli,
     worker_cli,
 )
@@ -228,6 +229,7 @@ findings_cli.register(cli, command)
 sending_cli.register(cli, command)
 purge_cli.register(cli, command)
 worker_cli.register(cli, command)
+status_cli.register(cli, command, _exit_codes)
 validate_cli.register(cli, _exit_codes)
 
 

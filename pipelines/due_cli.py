@@ -37,7 +37,8 @@ def due(
 ) -> tuple[Any, str]:
     """Say which reports are due, for whom, until when, and what comes next."""
     from pipelines import show  # noqa: PLC0415
-    from pipelines.agenda import NothingSent, agenda, today, unknown  # noqa: PLC0415
+    from pipelines.agenda import agenda, today, unknown  # noqa: PLC0415
+    from pipelines.ledger.book import ledger_of  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
     from transforms.due import to_do  # noqa: PLC0415
 
@@ -45,7 +46,8 @@ def due(
     day = on.date() if on else today(now)
     begin = since.date() if since else None
     settings = load_settings(**context.obj)
-    found = agenda(settings, NothingSent(), now, on=day, since=begin, units=units)
+    ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
+    found = agenda(settings, ledger, now, on=day, since=begin, units=units)
     for line in unknown(settings, day):
         click.echo(f"npr: {line}", err=True)
     rows = [one.as_record() for one in (found if everything else to_do(found, day, early))]

@@ -177,6 +177,7 @@ def _places(home: Path, going: Sequence[Key], before: dt.date) -> Iterator[Path]
         for root in (home, home / IDENTITY):
             yield from root.glob(f"lake/*/*/period={key.period}/unit={key.unit}")
             yield from root.glob(f"fragments/*/{key.period}/{key.unit}")
+        yield from (home / IDENTITY).glob(f"documents/{key.period}/{key.unit}")
         yield from home.glob(f"submissions/{key.period}/{key.unit}/*/kept")
         records = (home / "runs" / key.period / key.unit).glob("*.json")
         yield from (path for path in records if path.name not in STAYS)

@@ -18,6 +18,7 @@ from assets.ports import Options
 from assets.review import overrides
 from assets.rulings import with_overrides
 from pipelines import definitions
+from pipelines.automation import PREPARE
 from pipelines.partitions import partition_key
 from pipelines.settings import Settings, export
 from pipelines.store import DiskStore
@@ -75,9 +76,7 @@ def run_partition(
         instance(settings.home, settings.config.dagster_yaml) as dagster,
     ):
         try:
-            _execute(
-                settings, period, unit, options, progress, dagster, definitions.JOB if send else definitions.PREPARE
-            )
+            _execute(settings, period, unit, options, progress, dagster, definitions.JOB if send else PREPARE)
         finally:
             store.publish_views()
     key = Key(period=period, unit=unit)

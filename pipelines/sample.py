@@ -90,7 +90,7 @@ def write_extract(
     if format == "csv":
         _write_csv(folder, unit_key, {n: as_text(f, decimal=PLAIN.decimal) for n, f in frames.items()}, PLAIN, ())
     else:
-        _write_parquet(folder, unit_key, frames)
+        write_parquet(folder, unit_key, frames)
 
 
 def _write_csv(
@@ -110,7 +110,8 @@ def _csv(frame: pl.DataFrame, style: Style) -> bytes:
     return written if style.encoding == "utf-8" else written.decode("utf-8").encode(style.encoding)
 
 
-def _write_parquet(folder: Path, unit_key: str, frames: Frames) -> None:
+def write_parquet(folder: Path, unit_key: str, frames: Frames) -> None:
+    """Write frames of the contract's tables as an extract."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
         frame.write_parquet(folder / f"{name}.parquet")

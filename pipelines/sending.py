@@ -75,9 +75,13 @@ def submit_to(settings: Settings, key: Key, profile: Profile, number: int | None
 def approve(
     settings: Settings, key: Key, by: str, number: int | None, why: str, *, withdraw: bool = False
 ) -> tuple[Decision, Manifest]:
-    """A named person approves the very parts of a production submission, or takes that back."""
-    run = run_of(settings, key, "production")
-    row = chosen(run, number, "production")
+    """A named person approves the very parts of a submission, or takes that back.
+
+    It speaks of production, or of the profile of npr.toml where that asks for approvals (``approval``).
+    """
+    profile = settings.config.profile if settings.config.approval else "production"
+    run = run_of(settings, key, profile)
+    row = chosen(run, number, profile)
     manifest = _whole(run, row)
     if any(part.state not in OURS for part in run.ledger.parts(key, row.number)):
         raise DataRefused(
@@ -85,7 +89,7 @@ def approve(
             rule="an approval comes before the hand-over",
             fix="npr resume shows what became of it",
         )
-    decision = _decision(run, DecisionKind.APPROVE, "production", by, why)
+    decision = _decision(run, DecisionKind.APPROVE, profile, by, why)
     decision = decision.model_copy(
         update={"submission": row.number, "content": manifest.sealed(), "withdrawn": withdraw}
     )

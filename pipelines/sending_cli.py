@@ -93,7 +93,10 @@ def approve(
     why: str,
     withdraw: bool,  # noqa: FBT001 - a flag of the command
 ) -> tuple[Any, str]:
-    """Approve the prepared production submission of PERIOD: these very bytes may be sent."""
+    """Approve the prepared submission of PERIOD: these very bytes may be sent.
+
+    It speaks of production, or of the profile in force where npr.toml says approval = true.
+    """
     from pipelines import sending  # noqa: PLC0415
 
     key = _key(period, unit)

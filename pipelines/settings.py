@@ -129,7 +129,17 @@ def _rooted(config: Config, root: Path) -> Config:
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
     }
-    update = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    channels = {
+        key: one.model_copy(update={name: root / value for name, value in one if isinstance(value, Path)})
+        for key, one in config.channels.items()
+    }
+    update: dict[str, Any] = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
+    update["channels"] = channels
+    if config.drop.folder:
+        update["drop"] = config.drop.model_copy(update={"folder": root / config.drop.folder})
+    if mail := config.notify.mail:
+        paths = {name: root / path for name in ("ca", "password_file") if (path := getattr(mail, name))}
+        update["notify"] = config.notify.model_copy(update={"mail": mail.model_copy(update=paths)})
     update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
     return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
 

@@ -11,7 +11,9 @@ is certain about submissions (``pipelines.ledger``); the analysts' database (``p
                                                                   copy of what the ledger knows
     NPR_HOME/ledger.sqlite                                        the ledger, unless npr.toml names another place
     NPR_HOME/guard/                                               content labelled as test, one file each, for good
-    NPR_HOME/outbox/<period>/<unit>/0001/                         what the folder channel handed over
+    NPR_HOME/outbox/<period>/<unit>/0001/                         what the outbox of a rehearsal handed over
+    NPR_HOME/channels/<name>/                                     what a channel has begun and ended, one file a part
+    NPR_HOME/identity/documents/<period>/<unit>/0001/             head messages for channels that take them unpacked
     NPR_HOME/tmp, NPR_HOME/identity/tmp                           private rooms, swept by the next run
 """
 
@@ -82,6 +84,10 @@ class DiskStore:
     def shipments(self, key: Key, number: int) -> Path:
         """Folder of the packed parts of a submission."""
         return self._submission(key, number) / "parts"
+
+    def documents(self, key: Key, number: int) -> Path:
+        """Folder of the head messages of a submission. They are not encrypted, so they lie in the identity tree."""
+        return self.home / IDENTITY / "documents" / key.period / key.unit / f"{number:04}"
 
     def _submission(self, key: Key, number: int) -> Path:
         return self.home / "submissions" / key.period / key.unit / f"{number:04}"

@@ -277,6 +277,21 @@ class ChannelSettings(_Part):
         """Whether it is the way of this unit under this profile."""
         return profile in self.profiles and (not self.units or unit in self.units)
 
+    @property
+    def needs_document(self) -> bool:
+        """Whether it carries the head message instead of the packed mail."""
+        return False
+
+    @property
+    def most_document_bytes(self) -> int | None:
+        """The largest head message it carries; None: as large as a mail can hold."""
+        return None
+
+    @property
+    def most_mail_bytes(self) -> int | None:
+        """The largest packed file it carries; None: the network's limit for mails."""
+        return None
+
 
 class OutboxSettings(ChannelSettings):
     """The outbox folder of NPR_HOME."""
@@ -284,13 +299,103 @@ class OutboxSettings(ChannelSettings):
     kind: Literal["outbox"]
 
 
-AnyChannel = OutboxSettings
+class FolderSettings(ChannelSettings):
+    """A folder that the hospital's own message handler reads.
+
+    staging: beside path, on the same file system; empty = ``.staging-NAME`` beside it. taken: where the handler moves
+    what it took. inbox: where it puts answers. payload: bare NPR XML, the whole head message, or the packed mail.
+    """
+
+    kind: Literal["folder"]
+    path: Path
+    staging: Path | None = None
+    taken: Path | None = None
+    inbox: Path | None = None
+    payload: Literal["bare", "head", "mail"] = "mail"
+
+    @property
+    def needs_document(self) -> bool:
+        """Whether the head message itself is handed over."""
+        return self.payload != "mail"
+
+
+class Edi20Settings(ChannelSettings):
+    """NHN's REST API (EDI 2.0). key: private key of the HelseID client, PEM or JWK, mode 0600.
+
+    issuer: of HelseID; empty = the host of token_url. body_bytes: the largest request body.
+    """
+
+    kind: Literal["edi20"]
+    url: HttpsUrl
+    version: Literal[2, 3] = 3
+    token_url: HttpsUrl
+    issuer: str = ""
+    client_id: Short
+    key: Path
+    key_id: str = ""
+    scope: Short = "nhn:msh/api"
+    body_bytes: int = Field(default=35_000_000, ge=10_000, le=35_000_000)
+
+    @property
+    def needs_document(self) -> bool:
+        """EDI 2.0 packs, signs and encrypts itself."""
+        return True
+
+    @property
+    def most_document_bytes(self) -> int:
+        """The document stands in the body as base64, with some words around it."""
+        return (self.body_bytes - BODY_ROOM) // 4 * 3
+
+
+AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings, Field(discriminator="kind")]
+BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
+
+
+class Drop(_Part):
+    """Folder in which extracts arrive, as UNIT/DELIVERY/extract.toml beside the files it names (docs/scheduling.md)."""
+
+    folder: Path | None = None
+
+
+class Schedule(_Part):
+    """The schedules of Dagster. active: they and the sensors run unless stopped in the pages. at: hour and minute."""
+
+    active: bool = False
+    at: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "06:00"
+
+
+class Mail(_Part):
+    """Where notices are mailed to. password_file, password_env: with ``user``; never the password itself."""
+
+    host: Short
+    port: int = Field(default=25, ge=1, le=65535)
+    starttls: bool = False
+    ca: Path | None = Field(default=None, description="PEM of the CA of the server [default: those of the system]")
+    sender: Email
+    to: tuple[Email, ...] = Field(min_length=1)
+    user: Short | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _kept(self) -> Mail:
+        if self.user and not self.starttls:
+            raise ValueError("starttls: a password never goes over an open line")
+        return self
+
+
+class Notify(_Part):
+    """Who is told when the state of a report changes: counts, periods and units, never a row."""
+
+    webhook: HttpsUrl | None = None
+    mail: Mail | None = None
 
 
 class Config(_Part):
     """The whole of ``npr.toml``."""
 
     profile: Profile = "rehearsal"
+    approval: bool = Field(default=False, description="a named approval is asked for outside production as well")
     executor: Executor = "in_process"
     units: dict[UnitKey, Unit] = Field(min_length=1)
     databases: dict[UnitKey, Database] = Field(default_factory=dict)
@@ -303,6 +408,9 @@ class Config(_Part):
     ledger: LedgerSettings = LedgerSettings()
     channels: dict[UnitKey, AnyChannel] = Field(default_factory=dict)
     certificates: Certificates = Certificates()
+    drop: Drop = Drop()
+    schedule: Schedule = Schedule()
+    notify: Notify = Notify()
 
     @model_validator(mode="after")
     def _known_databases(self) -> Config:
@@ -310,6 +418,14 @@ class Config(_Part):
             if unit.database is not None and unit.database not in self.databases:
                 raise ValueError(f"units.{key}.database: there is no [databases.{unit.database}]")
         return self
+
+    def approved_first(self, profile: str) -> bool:
+        """Whether a submission leaves only when a named person has approved it; in production always."""
+        return self.approval or profile == "production"
+
+    def ways(self, unit: str, profile: str) -> dict[str, ChannelSettings]:
+        """The channels that serve a unit under a profile."""
+        return {name: one for name, one in self.channels.items() if one.serves(unit, profile)}
 
     def certificates_of(self, unit: Unit) -> Certificates:
         """Keys and certificates of a unit: its own section, or the common one."""

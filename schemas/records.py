@@ -206,7 +206,10 @@ class MessageOut(_Record):
 
 
 class ShipmentOut(_Record):
-    """One packed part. packed_bytes: size of the finished file; sha256: its digest; body_sha256: of the XML body."""
+    """One packed part. packed_bytes: size of the finished file; sha256: its digest; body_sha256: of the XML body.
+
+    document_sha256, document_bytes: of the head message, where the channel takes that and it was kept.
+    """
 
     module: str
     part: int
@@ -221,6 +224,12 @@ class ShipmentOut(_Record):
     lopenr: int
     msg_id: str
     schema_faults: int
+    document_sha256: str = ""
+    document_bytes: int = 0
+
+    def unused(self) -> set[str]:
+        """Fields that say nothing of this part."""
+        return set() if self.document_sha256 else {"document_sha256", "document_bytes"}
 
 
 class Account(_Record):
@@ -270,7 +279,7 @@ class Manifest(_Record):
 
     def sealed(self) -> str:
         """Digest of the very parts, what they say and what was found: what an approval names."""
-        parts = [part.model_dump(mode="json") for part in self.shipments]
+        parts = [part.model_dump(mode="json", exclude=part.unused()) for part in self.shipments]
         return digest({"content": self.content, "parts": parts, "findings": self.findings, "profile": self.profile})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tomllib
+import uuid
 from functools import cache
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def ids(submission: Submission, modules: tuple[str, ...]) -> list[PartIds]:
             module=module,
             part=1,
             lopenr=submission.first_lopenr + n,
-            msg_id=f"{key.period}-{key.unit}-{submission.number}-{module}",
+            msg_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key.period}-{key.unit}-{submission.number}-{module}")),
             gen_date="2020-05-05T09:00:00+00:00",
         )
         for n, module in enumerate(modules)

@@ -7,31 +7,30 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import call
-from deployment import finished, kill_at_work, several, single
+from deployment import finished, kill_at_work, several
 from servers import Postgres, Redis
 
 from pipelines.workers import BACKEND, BROKER
 
 pytestmark = pytest.mark.xdist_group("servers")
 
-# The whole of it, 12 partitions, is benchmarks/celery.py.
-WANTED = {"sorvik": ["2020-M01", "2020-M02"], "nordfjell": ["2020-M01"]}
+# Several units at once, 12 partitions in all: benchmarks/celery.py.
+UNIT, PERIODS = "sorvik", ("2020-M01", "2020-M02", "2020-M03")
 
 
 def test_workers_give_the_same_messages_and_a_killed_one_loses_nothing(
     postgres: Postgres, redis: Redis, tmp_path: Path
 ) -> None:
-    expected = single(tmp_path / "single").run(dict(WANTED))
+    expected = [call("run", period, "--unit", UNIT, "--json", home=tmp_path / "single").json for period in PERIODS]
     workers = several(tmp_path / "several", postgres, redis)
     with workers.worker("first") as first, workers.worker("second") as second:
-        drivers = {unit: workers.drive(unit, periods) for unit, periods in WANTED.items()}
+        driver = workers.drive(UNIT, PERIODS)
         killed = kill_at_work(workers.home, (first, second))
-        found = {unit: finished(driver) for unit, driver in drivers.items()}
+        found = finished(driver)
         assert (first, second)[killed].wait(10) == -9
         assert (first, second)[1 - killed].poll() is None
-    for unit, summaries in expected.items():
-        for name in ("period", "messages", "rows", "findings"):
-            assert [one[name] for one in found[unit]] == [one[name] for one in summaries]
+    for name in ("period", "messages", "rows", "findings"):
+        assert [one[name] for one in found] == [one[name] for one in expected]
     _insist_storage(workers.home, workers.environment)
 
 

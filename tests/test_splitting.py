@@ -100,10 +100,11 @@ def test_production_splits_only_with_a_recorded_agreement(extract: Callable[[str
     agreement = '\n[shipping.split_agreement]\nwho = "NPR"\nwhen = 2020-09-01\nreference = "20/12345-6"\n'
     config.write_text(config.read_text(encoding="utf-8") + agreement, encoding="utf-8")
     prepared = call(*arguments, home=tmp_path / "with")
-    # The parts are made, and stay: no channel towards NPR is built, so nothing is handed over.
+    # All parts of ord are made now; those of ide are not, for the identities are invented, which the guard sees.
     assert prepared.code == 1
-    assert "no channel" in prepared.err
-    assert len(list((tmp_path / "with").glob("submissions/2020-T1/sorvik/0001/parts/ord-*.eml"))) > 1
+    assert "ide part 1" in prepared.err
+    assert "synthetic identities" in prepared.err
+    assert "agreement" not in prepared.err
     assert not (tmp_path / "with" / "outbox").exists()
 
 

@@ -107,6 +107,7 @@ EXPLAINED = {
     "orphan": "names something that was not delivered",
     "missing_child": "lacks what must be there",
     "other_patient": "names something of another patient",
+    "IDE-03": "neither a number nor a date of birth",
     "CONTRACT-COST-1": "a cost and its code come together",
     "CONTRACT-GROUP-1": "rows of one service must agree on its start and end",
     "CONTRACT-GROUP-2": "rows of one measure must agree on its kind",

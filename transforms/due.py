@@ -115,7 +115,7 @@ class Due:
     ``send_by``. opens: first day on which it can be made. days_left: calendar days to the deadline, negative when it
     has passed. held_by: period to look at first; empty when there is none. It is a later one of the year that tells
     all of this one too and was sent or is due as well, or the period itself while its first submission has not left.
-    next_step: what comes next, or why nothing does.
+    next_step: what comes next, or why nothing does. number: of the submission made for it in the ledger, 0 for none.
     """
 
     period: str
@@ -132,6 +132,7 @@ class Due:
     colour: Colour
     held_by: str
     next_step: str
+    number: int = 0
 
     def as_record(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -350,6 +351,7 @@ def _stand(
         colour=shade,
         held_by=held_by,
         next_step=text,
+        number=made.number if made else 0,
     )
 
 

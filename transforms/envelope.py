@@ -147,6 +147,20 @@ def read_melding(document: bytes) -> bytes:
     return etree.tostring(content[0], method="c14n", exclusive=True)
 
 
+def melding_bytes(document: bytes) -> bytes:
+    """The very bytes of the Melding in a document that ``head`` and ``content_pieces`` made; DataRefused for others."""
+    opening, closing = b"<Content>", b"</Content>"
+    begin, end = document.find(opening), document.rfind(closing)
+    if begin < 0 or end < begin:
+        raise DataRefused("the head message has no content", where="RefDoc/Content")
+    content = document[begin + len(opening) : end]
+    tag = f'<Base64Container xmlns="{CONTAINER}">'.encode()
+    if not content.startswith(tag):
+        return content
+    held = base64.b64decode(content[len(tag) : -len(b"</Base64Container>")])
+    return held.removeprefix(DECLARATION)
+
+
 def _info(message: HeadMessage) -> str:
     return (
         f"<MsgInfo>{_coded('Type', Coded(message.type_v, message.type_dn))}<MIGversion>{MIG_VERSION}</MIGversion>"

@@ -44,6 +44,7 @@ _MARKS: Final = r"[\s\x{A0}.,'\x{2010}-\x{2015}/_\-]"
 _ELEVEN: Final = rf"\d(?:{_MARKS}?\d){{10}}"
 _FIELD: Final = r"""[A-Za-z]+\s*=\s*["'][A-Za-zÆØÅæøå]{0,5}[^0-9A-Za-z"'<>]{0,6}"""
 NUMBERS: Final = rf"(?:{_FIELD}|^|[^\dA-Za-z])0{{0,2}}{_ELEVEN}(?:[^\dA-Za-z]|$)"
+DECIMALS: Final = r"(\d{11})[.,]0+([^\d]|$)"
 ORGANISATIONS: Final = r"""(?:orgNr|foretakID|[A-Za-z]*[iI]nstitusjonID)\s*=\s*["'][^"'<>]*["']"""
 OWN_INSTITUTION: Final = "institusjonID"
 UNIT_NAMES: Final = r"""(?:enhetNavn|enhetLokal)\s*=\s*["'][^"'<>]*["']"""
@@ -147,7 +148,9 @@ def numbers_in(text: str, known: frozenset[str] = frozenset()) -> Counter[str]:
 
     known: attributes that are left out. Eleven digits that are nobody's by date or control digits do not count.
     """
-    found = pl.DataFrame({"match": [text]}).select(pl.col("match").str.extract_all(NUMBERS)).explode("match")
+    # A spreadsheet's decimals go first: a number that begins with zero could else lend its own to the front.
+    plain = pl.col("match").str.replace_all(DECIMALS, "$1$2")
+    found = pl.DataFrame({"match": [text]}).select(plain.str.extract_all(NUMBERS)).explode("match")
     found = found.drop_nulls().with_columns(name=pl.col("match").str.extract(r"^([A-Za-z]+)\s*=").fill_null(TEXT))
     found = found.filter(~pl.col("name").is_in(list(known))).with_columns(
         number=pl.col("match").str.replace_all(r"[^\d]", "").str.strip_chars_start("0").str.zfill(_LONG)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
+import uuid
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,23 @@ class PackingIds:
     soap_content_id: str
     payload_content_id: str
     timestamp: datetime
+
+
+def ids_of(msg_id: str, timestamp: datetime) -> PackingIds:
+    """Ids of the mail, derived from the message id (a GUID): fixed in length, the same for the same message."""
+
+    def derived(role: str) -> str:
+        return str(uuid.uuid5(uuid.UUID(msg_id), role))
+
+    return PackingIds(
+        message_id=derived("message"),
+        conversation_id=derived("conversation"),
+        mail_id=f"{derived('mail')}@sender.invalid",
+        boundary=derived("boundary"),
+        soap_content_id=derived("soap"),
+        payload_content_id=derived("payload"),
+        timestamp=timestamp,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from assets.ports import LopenrTaken, Note
 from pipelines.ledger import chain, inbox
 from pipelines.ledger.engine import Database, url_of
 from pipelines.ledger.owner import is_gone
-from pipelines.ledger.tables import decisions, events, parts, submissions
+from pipelines.ledger.tables import decisions, events, parts, starts, submissions
 from schemas.config import Unit
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
@@ -39,6 +39,8 @@ from schemas.submission_states import OURS, SENT, Event, IllegalStep, State, sil
 
 LEASE = dt.timedelta(minutes=15)
 """Longer than any call of a channel may take, so that a slow process is never taken for a dead one."""
+AGAIN = dt.timedelta(hours=12)
+"""After that long a run that was started and left no trace may be started again: the machine went down with it."""
 _ALL_PARTS = sa.select(parts, submissions.c.period, submissions.c.unit, submissions.c.number, submissions.c.profile)
 _JOINED = _ALL_PARTS.join_from(parts, submissions)
 Row = Mapping[Any, Any]
@@ -243,6 +245,18 @@ class SqlLedger:
             row = _submission(connection, key, submission)
             if row["owner"] == owner:
                 _change(connection, submissions, row["id"], owner=None, lease_until=None)
+
+    def start(self, run_key: str, owner: str, now: dt.datetime, again: dt.timedelta = AGAIN) -> bool:
+        """Take the right to start a run; False when someone took it within ``again``. Of two schedulers one gets it."""
+        with self._database.writing("start") as connection:
+            last = connection.execute(sa.select(starts.c.at).where(starts.c.run_key == run_key)).scalar()
+            if last is None:
+                connection.execute(sa.insert(starts).values(run_key=run_key, at=now, by=owner))
+            elif last <= now - again:
+                connection.execute(sa.update(starts).where(starts.c.run_key == run_key).values(at=now, by=owner))
+            else:
+                return False
+            return True
 
     def decide(self, decision: Decision) -> None:
         """Keep a decision, and write it to the audit log."""

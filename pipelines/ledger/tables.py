@@ -3,8 +3,8 @@
 Belongs here: columns and constraints, the same for SQLite and PostgreSQL. Does not belong here: how an older ledger
 becomes this one (``migrations``; a test compares the two).
 
-Rows are added and, in ``submissions``, ``parts`` and ``parked``, brought up to date; none is ever deleted, so a number
-that was given stays given.
+Rows are added and, in ``submissions``, ``parts``, ``parked`` and ``starts``, brought up to date; none is ever deleted,
+so a number that was given stays given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration. A ledger that is there already costs no import of alembic."""
 
 
@@ -138,4 +138,12 @@ audit = sa.Table(
     sa.Column("submission", sa.Integer),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
+)
+
+starts = sa.Table(
+    "starts",
+    metadata,
+    sa.Column("run_key", sa.String(200), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("by", sa.String(200), nullable=False),
 )

@@ -1,7 +1,6 @@
-"""Channels: how a part leaves, and which channel a unit and profile use.
+"""The outbox folder of NPR_HOME, for rehearsals and for whoever takes the packed parts away by hand.
 
-Belongs here: the outbox folder of a rehearsal and the choice by ``npr.toml``. Does not belong here: packing (done
-before), approval and ledger (around it), channels towards the network (modules of their own).
+Belongs here: that folder alone. Does not belong here: a folder of a message handler (``pipelines.channels.folder``).
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ import shutil
 from pathlib import Path
 
 from assets.checkpoints import checkpoint
-from assets.ports import Channel, InDoubt, NotHandedOver
+from assets.ports import InDoubt, NotHandedOver
 from pipelines.store import DiskStore, sync
-from schemas.config import Config, OutboxSettings
-from schemas.errors import DataRefused, WrongUse
 from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 
@@ -119,41 +116,3 @@ def _holds(path: Path, sha256: str) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-
-
-def channel_of(config: Config, unit: str, store: DiskStore, name: str = "") -> Channel:
-    """The channel of a unit under the profile in force, or the one of a name.
-
-    DataRefused where nobody chose one, WrongUse where several were chosen or the named one is gone.
-    """
-    profile = config.profile
-    found = {key: one for key, one in config.channels.items() if (key == name if name else one.serves(unit, profile))}
-    if not found and (name == OUTBOX or (not name and profile == "rehearsal")):
-        return OutboxFolder(store)
-    if name and not found:
-        raise WrongUse(
-            f"channel {name} took a part before and is no longer there to be asked",
-            where=f"npr.toml, channels.{name}",
-            fix="put its settings back, without any profiles that it shall serve from now on",
-        )
-    if not found:
-        raise DataRefused(
-            f"no channel serves unit {unit} under profile {profile}; the parts are prepared and stay where they are",
-            where="npr.toml, channels",
-            rule="nothing leaves unasked",
-            fix="name one with [channels.NAME] profiles and units, or rehearse with --profile rehearsal",
-        )
-    if len(found) > 1:
-        raise WrongUse(
-            f"channels {', '.join(found)} all serve unit {unit} under profile {profile}",
-            where="npr.toml, channels",
-            rule="a part leaves by one way",
-            fix="give each [channels.NAME] the units and profiles that no other has",
-        )
-    ((key, settings),) = found.items()
-    return _made(key, settings, store)
-
-
-def _made(name: str, _settings: OutboxSettings, store: DiskStore) -> Channel:
-    """The channel of its settings: one line per kind."""
-    return OutboxFolder(store, name)

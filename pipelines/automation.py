@@ -1,0 +1,176 @@
+"""Schedules and sensors: what Dagster's daemon asks, and when.
+
+Belongs here: ticks, cursors and run requests. Does not belong here: what is due or started (``pipelines.scheduler``).
+
+The two schedules make what is due, once a day; a tick asks the ledger, so a daemon that was down for a week catches up
+with its next one. Sending is a sensor's, since an approval must not wait for the next morning. Each can be paused by
+itself, and nothing here sends: run requests name a job, and ``assets.dispatch`` holds the gates.
+"""
+
+# No postponed annotations here: Dagster reads the types of what it decorates.
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from pipelines import deliveries
+from pipelines.deliveries import Delivery
+from pipelines.partitions import partition_key
+from pipelines.scheduler import Scheduler
+from pipelines.settings import Settings
+from pipelines.status import digest_of
+from transforms.starting import MAKES, Step, monthly
+
+MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
+RECHECK = "recheck"
+PREPARE, SUBMIT, RESUBMIT, REVALIDATE = "prepare", "submit", "resubmit", "revalidate"
+ZONE = "Europe/Oslo"
+Clock = Callable[[], dt.datetime]
+
+
+def utc_now() -> dt.datetime:
+    """The clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+def schedules(settings: Settings, report: Any, clock: Clock = utc_now) -> list[dg.ScheduleDefinition]:  # noqa: ANN401
+    """The monthly schedule and the one of tertials, years and cost reports."""
+    return [
+        _schedule(settings, MONTHLY, report, monthly, "Monthly reports that are due are prepared.", clock),
+        _schedule(
+            settings,
+            YEARLY,
+            report,
+            lambda period: not monthly(period),
+            "Tertial, annual and cost reports that are due are prepared.",
+            clock,
+        ),
+    ]
+
+
+def _schedule(
+    settings: Settings,
+    name: str,
+    job: Any,  # noqa: ANN401 - what Dagster takes as a target
+    wanted: Callable[[str], bool],
+    description: str,
+    clock: Clock,
+) -> dg.ScheduleDefinition:
+    hour, minute = settings.config.schedule.at.split(":")
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=f"{int(minute)} {int(hour)} * * *",
+        execution_timezone=ZONE,
+        description=description,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.config.schedule.active
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+    def tick(_context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        scheduler = Scheduler(settings, clock())
+        yield from requests(scheduler, scheduler.steps(wanted), MAKES)
+
+    return tick
+
+
+def requests(
+    scheduler: Scheduler, found: Sequence[Step], what: frozenset[str]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Run requests for the steps of these kinds that nobody else has started; else the reason of each wait."""
+    meant = [step for step in found if step.what in what]
+    begun = [step for step in meant if scheduler.start(step)]
+    for step in begun:
+        yield request(scheduler, step)
+    if not begun:
+        lines = [f"{step.period} {step.unit}: {step.why}" for step in found if step.what == "wait"]
+        lines += [f"{step.period} {step.unit}: {step.what} was started already" for step in meant]
+        lines += scheduler.unknown()
+        yield dg.SkipReason("; ".join(lines) or "nothing is due")
+
+
+def request(scheduler: Scheduler, step: Step, job: str | None = None) -> dg.RunRequest:
+    """The run of a step, on the extract that was found for it.
+
+    Its key is of the moment, so that a lost run is tried again; that it is one run is the ledger's word
+    (``Scheduler.start``).
+
+    job: for sensors, which have several; a schedule has one, and the tag tells a second submission.
+    """
+    found = scheduler.delivery(step.unit)
+    folder = str(found.folder) if found and found.folder and step.what in MAKES else None
+    return dg.RunRequest(
+        run_key=f"{step.run_key}|{scheduler.now:%Y-%m-%dT%H:%M}",
+        job_name=job,
+        partition_key=partition_key(step.period, step.unit),
+        run_config={"resources": {"workbench": {"config": {"extract": folder}}}},
+        tags={"npr/what": step.what, "npr/submission": str(step.submission)},
+    )
+
+
+def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) -> list[dg.SensorDefinition]:
+    """The sensors of arriving extracts, of what may be sent, and of what is under way. jobs: by name."""
+    running = dg.DefaultSensorStatus.RUNNING if settings.config.schedule.active else dg.DefaultSensorStatus.STOPPED
+
+    @dg.sensor(
+        name="new_extracts",
+        jobs=[jobs[PREPARE], jobs[RESUBMIT]],
+        minimum_interval_seconds=30,
+        default_status=running,
+        description="A delivery in the drop folder, complete and at rest, is prepared for each report that is due.",
+    )
+    def new_extracts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if settings.config.drop.folder is None:
+            return dg.SensorResult(skip_reason="npr.toml names no drop folder")
+        note = json.loads(context.cursor or '{"seen": {}, "taken": []}')
+        ready, seen, waiting = deliveries.look(list(deliveries.dropped(settings)), note["seen"])
+        new = [one for one in ready if one.print not in note["taken"]]
+        made = list(_picked_up(settings, new, clock()))
+        taken = [*note["taken"], *(one.print for one in new)]
+        cursor = json.dumps({"seen": seen, "taken": [print_ for print_ in taken if print_ in seen.values()]})
+        reason = None if made else "; ".join(waiting) or "no new delivery, or nothing due that it holds"
+        return dg.SensorResult(run_requests=made, skip_reason=reason, cursor=cursor)
+
+    @dg.sensor(
+        name="ready_to_send",
+        jobs=[jobs[SUBMIT]],
+        minimum_interval_seconds=30,
+        default_status=running,
+        description="What is prepared, approved where that is asked for, and held by nothing is handed over.",
+    )
+    def ready_to_send() -> Iterator[dg.RunRequest | dg.SkipReason]:
+        scheduler = Scheduler(settings, clock())
+        yield from requests(scheduler, scheduler.steps(), frozenset({"submit"}))
+
+    @dg.sensor(
+        name="running_submissions",
+        jobs=[jobs[RECHECK]],
+        minimum_interval_seconds=300,
+        default_status=running,
+        description="Asks what became of what left, and brings the status up to date, when there is news or a new day.",
+    )
+    def running_submissions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = clock()
+        state, underway = digest_of(settings, now)
+        if state == context.cursor and not underway:
+            return dg.SensorResult(skip_reason="nothing changed and nothing is under way")
+        asked = dg.RunRequest(run_key=f"{state[:16]}|{now:%Y-%m-%dT%H:%M}", job_name=RECHECK)
+        return dg.SensorResult(run_requests=[asked], cursor=state)
+
+    return [new_extracts, ready_to_send, running_submissions]
+
+
+def _picked_up(settings: Settings, new: Sequence[Delivery], now: dt.datetime) -> Iterator[dg.RunRequest]:
+    """Runs for what each delivery can serve; of several of a unit the newest."""
+    newest: dict[str, Delivery] = {}
+    for one in sorted(new, key=lambda one: one.extracted_at):
+        newest[one.unit] = one
+    if not newest:
+        return
+    scheduler = Scheduler(settings, now, newest)
+    for step in scheduler.steps():
+        if step.what in MAKES and step.unit in newest and scheduler.start(step):
+            yield request(scheduler, step, job=step.what)

@@ -1,0 +1,398 @@
+"""NHN's EDI 2.0 (Meldingstjener), REST API version 3 or 2: it takes the head message, and packs and sends it itself.
+
+Belongs here: the calls, and what their outcomes say of a part. Does not belong here: tokens
+(``pipelines.channels.helseid``), the meaning of error codes (``schemas.edi20``), reading the AppRec itself.
+
+EDI 2.0 documents no idempotency key and no way to look a sent message up by its MsgId. So the journal is written before
+the last byte of a request is given to the line: without an entry the message certainly did not go, since a body shorter
+than its Content-Length is no request. With an entry and no id the notifications are searched; where they tell nothing,
+nobody knows, and the part stays in doubt.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from assets.checkpoints import checkpoint
+from assets.ports import InDoubt, NotHandedOver
+from pipelines.channels.common import (
+    Deadline,
+    Journal,
+    Way,
+    certain_until_begun,
+    document_of,
+    insist_addressed,
+    receiver_of,
+    refused,
+)
+from pipelines.channels.helseid import Client, HelseId, private_key
+from schemas.config import Edi20Settings
+from schemas.edi20 import Outcome, of_answer, of_connection
+from schemas.errors import DataRefused
+from schemas.layouts import message_type
+from schemas.receivers import receivers
+from schemas.records import Manifest, ShipmentOut
+from schemas.sending import Presence, Receipt, SentPart, TransportState
+from schemas.submission_states import Event
+
+BLOCK: Final = 57 * 4096  # a multiple of three, so that pieces of base64 can be put together
+TIMEOUT: Final = httpx.Timeout(30, read=100)
+ALONE: Final = httpx.Limits(max_keepalive_connections=0)  # calls are minutes apart, and nobody closes a channel
+MOST_ANSWER: Final = 5_000_000
+PAGE, MOST_PAGES = 1000, 20
+SUCCESS, ERROR, UNAUTHORISED, GONE = 200, 300, 401, 404
+V3: Final = 3
+_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_ERROR: Final = re.compile(r"[A-Z][0-9]{2}")  # codes of list 8221
+_OURS: Final = frozenset({"MessageSentStateUpdated", "MessageApprecInfoUpdated"})
+TRANSPORT: Final = {
+    "Acknowledged": Event.ACKNOWLEDGED,
+    "Rejected": Event.REJECTED,
+    "Abandoned": Event.ABANDONED,
+}
+APPREC: Final = {
+    "Ok": Event.APPREC_OK,
+    "Rejected": Event.APPREC_REJECTED,
+    "OkErrorInMessagePart": Event.APPREC_PARTIAL,
+}
+
+
+class Edi20:
+    """The channel."""
+
+    def __init__(self, way: Way, settings: Edi20Settings) -> None:
+        self.name = way.name
+        self._way = way
+        self._given = settings
+        self._url = settings.url.rstrip("/")
+        self._journal: Journal = way.journal()
+        self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=ALONE)
+        parts = urlsplit(settings.token_url)
+        client = Client(
+            token_url=settings.token_url,
+            issuer=settings.issuer or f"{parts.scheme}://{parts.netloc}",
+            client_id=settings.client_id,
+            scope=settings.scope,
+            key=private_key(settings.key),
+            key_id=settings.key_id,
+        )
+        self._helseid = HelseId(client, self._http)
+        self._configured = False
+
+    def hand_over(self, part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
+        """Post the head message of a part. path, the packed mail, is not read."""
+        with certain_until_begun():
+            hosts = [urlsplit(one).hostname or "" for one in (self._url, self._given.token_url)]
+            insist_addressed(self._way, manifest, hosts)
+            document = document_of(self._way, part, manifest)
+            request = self._request(part, manifest, document, path.name)
+            self._configure()
+        answer = self._posted(part.msg_id, request)
+        reference = _id_in(answer)
+        checkpoint("edi20.response")
+        self._journal.done(part.msg_id, reference)
+        return Receipt(reference=reference, at=dt.datetime.now(dt.UTC))
+
+    def ask(self, part: SentPart) -> TransportState:
+        """What the service says of a part, by its id, or by what the notifications name."""
+        entry = self._journal.get(part.msg_id)
+        reference = (entry.reference if entry else "") or part.reference
+        if not reference and entry is None:
+            return TransportState(presence=Presence.ABSENT, detail="its request was never sent whole")
+        if not reference:
+            reference = self._found(part)
+            if reference:
+                self._journal.done(part.msg_id, reference)
+        if reference:
+            return self._status(part, reference)
+        taken = entry is not None and entry.done
+        return TransportState(presence=Presence.THERE if taken else Presence.UNKNOWN, detail="the service gave no id")
+
+    def look(self) -> str:
+        """Whether the client gets a token, for ``npr doctor``; sends nothing. Raises NprError where it does not."""
+        self._helseid.headers("GET", self._url)
+        return f"HelseID gives a token to {self._given.client_id}; API version {self._given.version} at {self._url}"
+
+    # --- posting ------------------------------------------------------------------------------------------------------
+
+    def _request(self, part: ShipmentOut, manifest: Manifest, document: Path, name: str) -> _Body:
+        to, sender, epj = receiver_of(manifest), self._way.unit.sender.her_id, self._way.unit.epj
+        words: dict[str, Any] = {"contentType": "application/xml", "contentTransferEncoding": "base64"}
+        if self._given.version == V3:
+            words |= {
+                "senderHerId": int(sender),
+                "receiverHerIds": [int(to.unit_her_id)],
+                "messageTypeIdentificator": message_type(part.module).v,
+                "applicationName": epj.navnEPJ,
+                "applicationVersion": epj.versjonEPJ,
+            }
+            if self._gzip():
+                raise refused("version 3 has no documented word for gzip", fix="use version = 2, or agree without gzip")
+        else:
+            words["receiverHerIdsSubset"] = [int(to.unit_her_id)]
+            words["ebXmlOverrides"] = {
+                "applicationName": epj.navnEPJ,
+                "applicationVersion": epj.versjonEPJ,
+                **({"compressPayload": True} if self._gzip() else {}),
+            }
+        body = _Body(json.dumps(words, ensure_ascii=False).removesuffix("}"), document, part.document_bytes)
+        if body.length > self._given.body_bytes:
+            raise refused(
+                f"{name}: the request has {body.length} bytes, and EDI 2.0 takes {self._given.body_bytes}",
+                where=self._url,
+                rule="NHN: 35 MB",
+                fix="lower npr.toml, shipping.packed_bytes, or send over NHN-EDI-STOR",
+            )
+        return body
+
+    def _gzip(self) -> bool:
+        shipping = self._way.config.shipping
+        return shipping.gzip or bool(shipping.form and shipping.form.gzip)
+
+    def _configure(self) -> None:
+        """Say once per process how notifications are fetched, as version 3 asks for at start-up."""
+        if self._configured or self._given.version != V3:
+            return
+        entry = {"herId": int(self._way.unit.sender.her_id), "receiveNotificationChannel": "Api"}
+        try:
+            response = self._call("PUT", f"{self._url}/mshconfigurations", {"configurations": [entry]})
+        except httpx.HTTPError as error:
+            raise refused(
+                f"EDI 2.0 cannot be reached: {type(error).__name__}",
+                where=self._url,
+                fix="check the line to it, then run again",
+                retryable=True,
+            ) from None
+        if not _well(response):
+            outcome = of_answer(response.status_code, _code(response))
+            raise refused(_said(response, outcome), fix=outcome.fix, where=self._url, retryable=outcome.does != "stop")
+        self._configured = True
+
+    def _posted(self, msg_id: str, body: _Body) -> httpx.Response:
+        """The answer of success; anything else is raised as what it says of the part."""
+        url = f"{self._url}/{'messages' if self._given.version == V3 else 'Messages'}"
+        begun = _Begun(self._journal, msg_id)
+        try:
+            for _ in range(2):
+                headers = {**self._headers("POST", url), "Content-Type": "application/json"}
+                headers["Content-Length"] = str(body.length)
+                checkpoint("edi20.request")
+                response = self._http.post(url, content=body.pieces(begun), headers=headers)
+                checkpoint("edi20.answered")
+                if not self._token_refused(url, response):
+                    break
+        except httpx.HTTPError as error:
+            outcome = of_connection(whole=begun.whole)
+            raise self._raised(outcome, f"{outcome.why} ({type(error).__name__})", begun) from None
+        except OSError as error:
+            outcome = of_connection(whole=begun.whole)
+            raise self._raised(outcome, f"a file says: {error.strerror}", begun) from None
+        if not _well(response):
+            outcome = of_answer(response.status_code, _code(response))
+            raise self._raised(outcome, _said(response, outcome), begun)
+        return response
+
+    def _raised(self, outcome: Outcome, what: str, begun: _Begun) -> NotHandedOver | InDoubt:
+        if outcome.does == "ask":
+            return InDoubt(what, where=self._url, rule="what is in doubt is settled by asking", fix=outcome.fix)
+        begun.undo()
+        return refused(what, where=self._url, fix=outcome.fix, retryable=outcome.does == "retry")
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _status(self, part: SentPart, reference: str) -> TransportState:
+        response = self._asked(f"/{quote(reference)}/status")
+        if response.status_code == GONE:  # purged there, or never known; the id proves that it was taken
+            return TransportState(presence=Presence.THERE, reference=reference, detail="the service keeps no status")
+        self._insist_answered(response)
+        body = response.json()
+        rows = body.get("statusList", []) if isinstance(body, dict) else body
+        to = {entry.unit_her_id for entry in receivers() if entry.profile == part.profile}
+        events: list[Event] = []
+        codes: set[str] = set()
+        for row in rows if isinstance(rows, list) else []:
+            if not isinstance(row, dict) or str(row.get("receiverHerId")) not in to:
+                continue
+            receipt = row.get("apprecInfo") or row
+            found = TRANSPORT.get(str(row.get("transportDeliveryState"))), APPREC.get(str(receipt.get("appRecStatus")))
+            events += [event for event in found if event]
+            codes |= _error_codes(receipt)
+        detail = f"AppRec {', '.join(sorted(codes))}" if codes else ""
+        return TransportState(presence=Presence.THERE, reference=reference, events=tuple(events), detail=detail)
+
+    def _found(self, part: SentPart) -> str:
+        """Id of a message of ours by its MsgId, among those that notifications name; "" where none is it."""
+        if self._given.version != V3:
+            return ""  # version 2 lists received messages only
+        seen: set[str] = set()
+        offset = 0
+        for _ in range(MOST_PAGES):
+            query = f"?HerIds={self._way.unit.sender.her_id}&Offset={offset}&NotificationsToFetch={PAGE}"
+            rows = self._rows(f"{self._url}/notifications{query}")
+            for row in rows:
+                related = str(row.get("relatedMessageId", ""))
+                if row.get("type") in _OURS and related not in seen and _ID.fullmatch(related):
+                    seen.add(related)
+                    if self._is_ours(related, part.msg_id):
+                        return related
+            offsets = [row["offset"] for row in rows if isinstance(row.get("offset"), int)]
+            if len(rows) < PAGE or not offsets or max(offsets) < offset:
+                break
+            offset = max(offsets) + 1
+        return ""
+
+    def _rows(self, url: str) -> list[dict[str, Any]]:
+        response = self._tried("GET", url)
+        self._insist_answered(response)
+        rows = response.json().get("notifications", [])
+        return [row for row in rows if isinstance(row, dict)]
+
+    def _is_ours(self, reference: str, msg_id: str) -> bool:
+        response = self._asked(f"/{quote(reference)}")
+        if not _well(response):
+            return False
+        body = response.json()
+        return isinstance(body, dict) and str(body.get("businessDocumentId", "")).casefold() == msg_id.casefold()
+
+    def _asked(self, path: str) -> httpx.Response:
+        return self._tried("GET", f"{self._url}/{'messages' if self._given.version == V3 else 'Messages'}{path}")
+
+    def _tried(self, method: str, url: str) -> httpx.Response:
+        checkpoint("edi20.ask")
+        try:
+            return self._call(method, url)
+        except httpx.HTTPError as error:
+            raise DataRefused(
+                f"EDI 2.0 cannot be asked now: {type(error).__name__}", where=self._url, fix="npr resume asks again"
+            ) from None
+
+    def _insist_answered(self, response: httpx.Response) -> None:
+        if _well(response) and len(response.content) <= MOST_ANSWER and _json(response) is not None:
+            return
+        outcome = of_answer(response.status_code, _code(response))
+        raise DataRefused(f"EDI 2.0 does not answer: {_said(response, outcome)}", where=self._url, fix=outcome.fix)
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """One call without a message; once more with a new token where the first is not taken."""
+        response = self._http.request(method, url, json=body, headers=self._headers(method, url))
+        if self._token_refused(url, response):
+            response = self._http.request(method, url, json=body, headers=self._headers(method, url))
+        return response
+
+    def _headers(self, method: str, url: str) -> dict[str, str]:
+        source = f"npr-pipeline, {version('npr-pipeline')}"
+        own = {"api-version": str(self._given.version), "nhn-source-system": source, "Accept": "application/json"}
+        return own | self._helseid.headers(method, url)
+
+    def _token_refused(self, url: str, response: httpx.Response) -> bool:
+        if response.status_code != UNAUTHORISED:
+            return False
+        self._helseid.heed(url, response)
+        if "DPoP-Nonce" not in response.headers:
+            self._helseid.forget()
+        return True
+
+
+class _Begun:
+    """What is known of one try while it runs. whole: the last byte may be on its way."""
+
+    def __init__(self, journal: Journal, msg_id: str) -> None:
+        self._journal, self._msg_id = journal, msg_id
+        self._mine = False
+        self.whole = False
+        self.deadline = Deadline()
+
+    def mark(self) -> None:
+        if self._journal.begin(self._msg_id):
+            self._mine = True
+        self.whole = True
+
+    def undo(self) -> None:
+        """The try came to nothing; what an earlier one left stays."""
+        if self._mine:
+            self._journal.undo(self._msg_id)
+            self._mine = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The body of a request: words, and the document as base64; made while it is sent. size: bytes of the document."""
+
+    words: str
+    document: Path
+    size: int
+
+    @property
+    def _start(self) -> bytes:
+        return f'{self.words}, "businessDocument": "'.encode()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole body."""
+        return len(self._start) + -(-self.size // 3) * 4 + len(b'"}')
+
+    def pieces(self, begun: _Begun) -> Iterator[bytes]:
+        """The body; the journal is written before its last piece."""
+        begun.whole = False
+        yield self._start
+        with self.document.open("rb") as file:
+            while block := file.read(BLOCK):
+                if begun.deadline.over():
+                    raise refused("the line is too slow for the message", fix="run again", retryable=True)
+                yield base64.b64encode(block)
+        begun.mark()
+        checkpoint("edi20.last")
+        yield b'"}'
+
+
+def _well(response: httpx.Response) -> bool:
+    return SUCCESS <= response.status_code < ERROR
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401 - JSON as it came
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _id_in(response: httpx.Response) -> str:
+    """The id that the service gave; "" where it gave none that can be read: taken it was all the same."""
+    body = _json(response)
+    found = body.get("id", "") if isinstance(body, dict) else body
+    return found if isinstance(found, str) and _ID.fullmatch(found) else ""
+
+
+def _code(response: httpx.Response) -> int | None:
+    body = _json(response)
+    code = body.get("errorCode") if isinstance(body, dict) else None
+    return code if isinstance(code, int) else None
+
+
+def _said(response: httpx.Response, outcome: Outcome) -> str:
+    """Figures of an answer, and no word of it: its texts may quote the message."""
+    body = _json(response)
+    request = str(body.get("requestId", "")) if isinstance(body, dict) else ""
+    code = _code(response)
+    told = [f"HTTP {response.status_code}", f"errorCode {code}" if code else ""]
+    told.append(f"request {request}" if _ID.fullmatch(request) else "")
+    return f"{outcome.why} ({', '.join(filter(None, told))})"
+
+
+def _error_codes(receipt: dict[str, Any]) -> set[str]:
+    rows = receipt.get("appRecErrorList") or []
+    found = {str(row.get("errorCode")) for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
+    return {code for code in found if _ERROR.fullmatch(code)}

@@ -1,0 +1,177 @@
+"""Access tokens of HelseID: client credentials with private_key_jwt, bound to a key of ours by DPoP (RFC 9449).
+
+Belongs here: assertion, proof, the nonce dance, keeping a token until shortly before it expires. Does not belong here:
+the APIs that want the token. Forms: HelseID's pages and navikt/emottak-edi-adapter (nhn-transport.md 4.1, certainty B).
+
+No message of these functions holds a token, a proof or a byte of a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+
+from pipelines.channels.common import refused
+from pipelines.keys import insist_private
+from schemas.errors import WrongUse
+
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_SECONDS: Final = 30  # HelseID takes no more than 60
+EARLY_SECONDS: Final = 30  # a token is given up so long before it expires
+OK, BAD_REQUEST, SERVER_ERROR = 200, 400, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of HelseID. issuer: audience of the assertion."""
+
+    token_url: str
+    issuer: str
+    client_id: str
+    scope: str
+    key: RSAKey | ECKey
+    key_id: str = ""
+
+
+def private_key(path: Path) -> RSAKey | ECKey:
+    """The client's private key, PEM or JWK. WrongUse when others may read it, or it is none."""
+    insist_private(path)
+    data = path.read_bytes()
+    for kind in (RSAKey, ECKey):
+        try:
+            given: Any = data if data.lstrip().startswith(b"-----") else _jwk(data)
+            key = kind.import_key(given)
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+        if isinstance(key, RSAKey | ECKey) and key.is_private:
+            return key
+    raise WrongUse(
+        f"{path}: holds no private RSA or EC key", where="npr.toml, channels.key", fix="give it as PEM or as one JWK"
+    )
+
+
+def _jwk(data: bytes) -> dict[str, str]:
+    found = json.loads(data)
+    return {str(name): value for name, value in found.items()}
+
+
+class HelseId:
+    """Tokens for one client. The DPoP key lives as long as this object; tokens are bound to it."""
+
+    def __init__(self, client: Client, http: httpx.Client) -> None:
+        self._client = client
+        self._http = http
+        self._proof_key = ECKey.generate_key("P-256", auto_kid=False)
+        self._token = ""
+        self._until = 0.0
+        self._nonces: dict[str, str] = {}
+
+    def headers(self, method: str, url: str) -> dict[str, str]:
+        """Authorization and a fresh proof for one call. NotHandedOver where no token can be had."""
+        if not self._token or time.monotonic() > self._until:
+            self._fetch()
+        proof = self._proof(method, url, token=self._token)
+        return {"Authorization": f"DPoP {self._token}", "DPoP": proof}
+
+    def forget(self) -> None:
+        """Give the token up: an API did not take it."""
+        self._token = ""
+
+    def heed(self, url: str, response: httpx.Response) -> None:
+        """Keep the nonce that a server asks for in proofs to come."""
+        if nonce := response.headers.get("DPoP-Nonce"):
+            self._nonces[_origin(url)] = nonce
+
+    def _fetch(self) -> None:
+        url = self._client.token_url
+        for _ in range(2):  # the first answer may ask for a nonce
+            response = self._asked(url)
+            if response.status_code != BAD_REQUEST or "DPoP-Nonce" not in response.headers:
+                break
+        try:
+            body = response.json()
+            token, seconds = str(body["access_token"]), float(body["expires_in"])
+            bound = str(body["token_type"]).casefold() == "dpop"
+        except (ValueError, KeyError, TypeError):
+            token, seconds, bound = "", 0.0, False
+        if response.status_code != OK or not bound:
+            raise refused(
+                f"HelseID gives no DPoP token to client {self._client.client_id} (HTTP {response.status_code})",
+                where=url,
+                fix="check client_id, key, key_id and scope with HelseID's self-service, and this machine's clock",
+                retryable=response.status_code >= SERVER_ERROR,
+            )
+        self._token, self._until = token, time.monotonic() + max(seconds - EARLY_SECONDS, 0)
+
+    def _asked(self, url: str) -> httpx.Response:
+        client = self._client
+        form = {
+            "client_id": client.client_id,
+            "grant_type": "client_credentials",
+            "scope": client.scope,
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": self._assertion(),
+        }
+        try:
+            response = self._http.post(url, data=form, headers={"DPoP": self._proof("POST", url)})
+        except httpx.HTTPError as error:
+            raise refused(
+                f"HelseID cannot be asked for a token: {type(error).__name__}",
+                where=url,
+                fix="check the line to it, then run again",
+                retryable=True,
+            ) from None
+        self.heed(url, response)
+        return response
+
+    def _assertion(self) -> str:
+        client, now = self._client, int(time.time())
+        header = {"alg": _algorithm(client.key), "typ": "client-authentication+jwt"}
+        header |= {"kid": client.key_id} if client.key_id else {}
+        claims: dict[str, object] = {
+            "iss": client.client_id,
+            "sub": client.client_id,
+            "aud": client.issuer,
+            "jti": str(uuid.uuid4()),
+            "iat": now,
+            "nbf": now,
+            "exp": now + ASSERTION_SECONDS,
+        }
+        return jwt.encode(header, claims, client.key, algorithms=[header["alg"]])
+
+    def _proof(self, method: str, url: str, token: str = "") -> str:
+        header = {"alg": "ES256", "typ": "dpop+jwt", "jwk": self._proof_key.as_dict(private=False)}
+        claims = {"jti": str(uuid.uuid4()), "htm": method, "htu": url.partition("?")[0], "iat": int(time.time())}
+        if nonce := self._nonces.get(_origin(url)):
+            claims["nonce"] = nonce
+        if token:
+            claims["ath"] = _base64url(hashlib.sha256(token.encode("ascii")).digest())
+        return jwt.encode(header, claims, self._proof_key, algorithms=["ES256"])
+
+
+def _algorithm(key: RSAKey | ECKey) -> str:
+    """RS256 is the least that HelseID takes; PS256 is the better one of the same key."""
+    return (
+        "PS256" if isinstance(key, RSAKey) else {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[key.curve_name]
+    )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")

@@ -1,0 +1,172 @@
+"""What a scheduler starts: a table of cases, and the words of the matrix."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from transforms.due import Due
+from transforms.matrix import Cell, Line, is_red, matrix, prometheus
+from transforms.starting import Facts, monthly, steps
+
+T1 = Due(
+    period="2020-T1",
+    unit="hospital",
+    modules=("ord", "ide"),
+    submission=1,
+    deadline=dt.date(2020, 5, 5),
+    opens=dt.date(2020, 5, 1),
+    send_by=dt.date(2020, 5, 4),
+    status="published",
+    days_left=1,
+    standing="due",
+    state="",
+    colour="amber",
+    held_by="",
+    next_step="",
+)
+NONE, OLD, NEW = Facts(), Facts("abc", fresh=False), Facts("abc", fresh=True)
+WAITS = Facts("abc", fresh=False, sealed="s", hindrance="waits for approval", needs="approval")
+FREE = Facts("abc", fresh=False, sealed="s")
+
+
+@pytest.mark.parametrize(
+    ("state", "facts", "what", "needs"),
+    [
+        # nothing was made
+        ("", NONE, "wait", "extract"),
+        ("", NEW, "prepare", ""),
+        ("", OLD, "wait", "extract"),  # the very extract that was sent already makes no second submission
+        # a run that died
+        ("reserved", OLD, "prepare", ""),
+        ("reserved", NONE, "wait", "extract"),
+        # made
+        ("prepared", WAITS, "wait", "approval"),
+        ("prepared", replace(WAITS, needs="findings"), "wait", "findings"),
+        ("prepared", FREE, "submit", ""),
+        ("prepared", replace(WAITS, fresh=True), "prepare", ""),  # a corrected extract came before anyone approved
+        ("approved", FREE, "submit", ""),
+        ("approved", replace(FREE, fresh=True), "submit", ""),  # what is approved leaves first
+        ("approved", WAITS, "wait", "approval"),  # approved, and taken back since
+        ("not_sent", FREE, "submit", ""),
+        ("not_sent", WAITS, "wait", "approval"),
+        # nobody knows: it is never sent again by itself, whatever lies ready
+        ("handing_over", NEW, "wait", "answer"),
+        ("in_doubt", NEW, "wait", "answer"),
+        # refused: only a new extract helps
+        ("refused", OLD, "wait", "person"),
+        ("rejected", FREE, "wait", "person"),
+        ("abandoned", OLD, "wait", "person"),
+        ("refused", NEW, "prepare", ""),
+    ],
+)
+def test_what_is_started(state: str, facts: Facts, what: str, needs: str) -> None:
+    (step,) = steps([replace(T1, state=state)], lambda _: facts)
+    assert (step.what, step.needs) == (what, needs)
+    assert step.of == ({"prepare": "abc", "submit": "s"}.get(what, ""))
+    assert step.why
+
+
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [({"held_by": "2020-T2"}, "other report"), ({"status": "proposed"}, "calendar")],
+)
+def test_what_waits_whatever_lies_ready(change: dict[str, str], needs: str) -> None:
+    for state in ("", "prepared", "approved", "not_sent"):
+        (step,) = steps([replace(T1, state=state, **change)], lambda _: replace(NEW, sealed="s"))  # type: ignore[arg-type]
+        assert (step.what, step.needs) == ("wait", needs)
+
+
+@pytest.mark.parametrize("standing", ["ahead", "done", "superseded"])
+def test_only_what_is_due_has_a_step(standing: str) -> None:
+    assert steps([replace(T1, standing=standing)], lambda _: NEW) == []  # type: ignore[arg-type]
+
+
+def test_a_second_submission_is_made_by_its_own_job() -> None:
+    (step,) = steps([replace(T1, submission=2)], lambda _: NEW)
+    assert step.what == "resubmit"
+    assert step.run_key == "2020-T1|hospital|2|resubmit|abc"
+
+
+def test_two_schedules_share_all_periods_between_them() -> None:
+    from schemas.period import period_keys  # noqa: PLC0415
+
+    kinds = {monthly(key): key[5:] for key in period_keys() if key.startswith("2020")}
+    assert {key[5] for key in period_keys() if monthly(key)} == {"M"}
+    assert {key[5] for key in period_keys() if not monthly(key)} == {"T", "A", "K"}
+    assert len(kinds) == 2
+
+
+# The matrix
+
+
+def cells(state: str, facts: Facts = OLD, silent: int = 0, findings: int = 0, standing: str = "due") -> list[Cell]:
+    one = replace(T1, state=state, number=1 if state else 0, standing=standing)  # type: ignore[arg-type]
+    lines = {("2020-T1", "hospital", 1, module): Line(state, silent) for module in one.modules if state}
+    blocked = {("2020-T1", "hospital"): findings} if findings else {}
+    return matrix([one], steps([one], lambda _: facts), lines, blocked)
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("no extract", cells("", NONE)),
+        ("extract ready", cells("", NEW)),
+        ("blocked by 12 findings", cells("", NEW, findings=12)),
+        ("blocked by 3 findings", cells("prepared", replace(WAITS, needs="findings"), findings=3)),
+        ("waiting for approval", cells("prepared", WAITS)),
+        ("prepared", cells("prepared", FREE)),
+        ("approved", cells("approved", FREE)),
+        ("in doubt", cells("in_doubt")),
+        ("not sent", cells("not_sent", FREE)),
+        ("refused", cells("refused")),
+        ("sent", cells("handed_over", silent=48, standing="done")),
+        ("unanswered", cells("handed_over", silent=72, standing="done")),
+        ("unanswered", cells("acknowledged", silent=72, standing="done")),
+        ("received", cells("received", standing="done")),
+        ("content errors", cells("content_errors", standing="done")),
+        ("accepted", cells("accepted", standing="done")),
+        ("superseded", cells("", standing="superseded")),
+        ("ahead", cells("", standing="ahead")),
+    ],
+)
+def test_words_of_the_matrix(word: str, found: list[Cell]) -> None:
+    assert [(cell.module, cell.text) for cell in found] == [("ord", word), ("ide", word)]
+
+
+def test_each_message_of_a_report_has_its_own_state() -> None:
+    one = replace(T1, state="handed_over", number=2, standing="done")
+    lines = {
+        ("2020-T1", "hospital", 2, "ord"): Line("accepted", 0),
+        ("2020-T1", "hospital", 2, "ide"): Line("refused", 0),
+    }
+    assert [cell.state for cell in matrix([one], [], lines, {})] == ["accepted", "refused"]
+
+
+def test_red_is_what_is_due_and_red_or_missed() -> None:
+    assert not is_red(cells("", NONE))
+    for colour in ("red", "missed"):
+        assert is_red([replace(cell, colour=colour) for cell in cells("", NONE)])
+        assert not is_red([replace(cell, colour=colour, standing="ahead") for cell in cells("", NONE)])
+
+
+def test_the_text_for_prometheus_is_read_by_its_own_parser() -> None:
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
+
+    text = prometheus([*cells("", NEW, findings=12), *cells("accepted", standing="done")], 1588572000.0)
+    found = {sample.name: [] for family in text_string_to_metric_families(text) for sample in family.samples}
+    for family in text_string_to_metric_families(text):
+        assert family.type == "gauge"
+        assert family.documentation
+        for sample in family.samples:
+            found[sample.name].append((sample.labels, sample.value))
+    assert found["npr_report_messages"] == [
+        ({"unit": "hospital", "state": "accepted", "colour": "amber"}, 2),
+        ({"unit": "hospital", "state": "blocked", "colour": "amber"}, 2),
+    ]
+    assert found["npr_report_days_left"] == [({"unit": "hospital"}, 1)]
+    assert found["npr_report_findings"] == [({"period": "2020-T1", "unit": "hospital"}, 12)]
+    assert found["npr_status_red"] == [({}, 0)]
+    assert found["npr_status_timestamp_seconds"] == [({}, 1588572000.0)]

@@ -21,7 +21,6 @@ from test_receipts import receipt
 
 from pipelines.inbox import Report, take_in
 from pipelines.ledger.book import SqlLedger, ledger_of
-from pipelines.settings import Settings
 from schemas.answered import Answered
 from schemas.errors import DataRefused
 from schemas.feedback_fields import feedback_fields
@@ -60,7 +59,8 @@ def html_report() -> bytes:
 
 def ack(ref: str, place: str = "Acknowledgment", errors: str = "") -> bytes:
     inside = f"<eb:RefToMessageId>{ref}</eb:RefToMessageId>"
-    data = f"<eb:MessageHeader><eb:MessageData>{inside if place != 'Acknowledgment' else ''}</eb:MessageData></eb:MessageHeader>"
+    ref_there = inside if place != "Acknowledgment" else ""
+    data = f"<eb:MessageHeader><eb:MessageData>{ref_there}</eb:MessageData></eb:MessageHeader>"
     body = "" if errors else f"<eb:Acknowledgment>{inside if place == 'Acknowledgment' else ''}</eb:Acknowledgment>"
     return (
         f'<S:Envelope xmlns:S="{SOAP}" xmlns:eb="{EB}"><S:Header>{data}{body}{errors}</S:Header><S:Body/></S:Envelope>'

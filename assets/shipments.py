@@ -180,6 +180,8 @@ def _inputs(run: Run, made: MessageSet, limit: Limit, parties: Parties) -> str:
             "profile": run.config.profile,
             "unit": run.unit.model_dump(mode="json", exclude={"extract", "certificates"}),
             "messages": made.model_dump(mode="json"),
+            # What was found is part of what a person approves, and code lists loaded since may find more.
+            "findings": current(run, "findings", Findings).model_dump(mode="json"),
             "fragments": rendered.model_dump(mode="json"),
             "limit": limit.bytes,
             "guard": fingerprint_of_facts(),

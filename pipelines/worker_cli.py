@@ -26,13 +26,11 @@ def register(cli: click.Group, command: Callable[[str, click.Group], Callable[[B
 def worker(context: click.Context, name: str, loglevel: str) -> tuple[Any, str]:
     """Take stages from the broker, one at a time (stop with Ctrl-C: the stage at hand is finished)."""
     from pipelines.settings import export, load_settings  # noqa: PLC0415
-    from pipelines.store import DiskStore  # noqa: PLC0415
-    from pipelines.workers import addresses, executor  # noqa: PLC0415
+    from pipelines.workers import addresses, insist_installed  # noqa: PLC0415
 
     settings = load_settings(**context.obj)
-    executor(settings.config.workers)
+    insist_installed()
     addresses()
-    DiskStore(settings.home).prepare()
     export(settings)
     # Solo: a stage runs in the worker itself. The other way, forking, does not go with the threads of polars.
     arguments = ["-m", "celery", "-A", "pipelines.celery_app", "worker", "--pool", "solo", "--queues", "dagster"]

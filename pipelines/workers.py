@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-import dagster as dg
 
 from pipelines.settings import load_settings
 from schemas.config import Workers
 from schemas.errors import DataRefused, WrongUse
 
 if TYPE_CHECKING:
+    import dagster as dg
     from celery import Celery
 
 BROKER, BACKEND = "NPR_CELERY_BROKER", "NPR_CELERY_BACKEND"
@@ -28,14 +28,9 @@ RESULT_SECONDS = 24 * 3600
 
 def executor(workers: Workers) -> dg.ExecutorDefinition:
     """Dagster's executor for Celery. WrongUse where the extra is not installed."""
-    try:
-        from dagster_celery import celery_executor  # noqa: PLC0415 - the extra
-    except ImportError:
-        raise WrongUse(
-            "executor celery needs packages that are not installed",
-            where="npr.toml, executor",
-            fix="pip install 'npr-pipeline[workers]'",
-        ) from None
+    insist_installed()
+    from dagster_celery import celery_executor  # noqa: PLC0415 - the extra
+
     config: dict[str, Any] = {
         "broker": {"env": BROKER},
         "backend": {"env": BACKEND},
@@ -43,6 +38,16 @@ def executor(workers: Workers) -> dg.ExecutorDefinition:
     }
     made: dg.ExecutorDefinition = celery_executor.configured(config, name="celery")
     return made
+
+
+def insist_installed() -> None:
+    """WrongUse where the extra is not installed. Imports nothing: a worker looks before it becomes another program."""
+    if find_spec("dagster_celery") is None:
+        raise WrongUse(
+            "executor celery needs packages that are not installed",
+            where="npr.toml, executor",
+            fix="pip install 'npr-pipeline[workers]'",
+        )
 
 
 def _config_source(workers: Workers) -> dict[str, Any]:

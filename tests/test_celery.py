@@ -15,7 +15,7 @@ from pipelines.workers import BACKEND, BROKER
 pytestmark = pytest.mark.xdist_group("servers")
 
 # Several units at once, 12 partitions in all: benchmarks/celery.py.
-UNIT, PERIODS = "sorvik", ("2020-M01", "2020-M02", "2020-M03")
+UNIT, PERIODS = "sorvik", ("2020-M01", "2020-M02")
 
 
 def test_workers_give_the_same_messages_and_a_killed_one_loses_nothing(
@@ -26,8 +26,9 @@ def test_workers_give_the_same_messages_and_a_killed_one_loses_nothing(
     with workers.worker("first") as first, workers.worker("second") as second:
         driver = workers.drive(UNIT, PERIODS)
         killed = kill_at_work(workers.home, (first, second))
-        found = finished(driver)
         assert (first, second)[killed].wait(10) == -9
+        with workers.worker("again"):  # as systemd does; a worker that begins looks for what others left
+            found = finished(driver)
         assert (first, second)[1 - killed].poll() is None
     for name in ("period", "messages", "rows", "findings"):
         assert [one[name] for one in found] == [one[name] for one in expected]
@@ -38,7 +39,7 @@ def _insist_storage(home: Path, environment: dict[str, str]) -> None:
     """Runs are in PostgreSQL and not beside it, and no address has been kept anywhere."""
     with psycopg.connect(environment["NPR_DAGSTER_URL"]) as db:
         runs = db.execute("SELECT status, run_body FROM runs").fetchall()
-    assert [status for status, _ in runs] == ["SUCCESS"] * 3
+    assert [status for status, _ in runs] == ["SUCCESS"] * len(PERIODS)
     assert not [path for path in (home / "dagster").rglob("*.db") if path.is_file()]
     secrets = [environment[name] for name in (BROKER, BACKEND, "NPR_DAGSTER_URL")]
     kept = [body for _, body in runs]

@@ -359,7 +359,30 @@ class Edi20Settings(ChannelSettings):
         return (self.body_bytes - BODY_ROOM) // 4 * 3
 
 
-AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings, Field(discriminator="kind")]
+class SftpSettings(ChannelSettings):
+    """A file area, for what no mail can hold (NHN-EDI-STOR). host_key: the server's, as in known_hosts without a name.
+
+    folder: where finished files appear. taken: where they are moved when they were fetched, if that can be seen.
+    file_bytes: the largest file.
+    """
+
+    kind: Literal["sftp"]
+    host: Short
+    port: int = Field(default=22, ge=1, le=65535)
+    user: Short
+    key: Path
+    host_key: Annotated[str, StringConstraints(pattern=r"^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/]+=*$")]
+    folder: str = "."
+    taken: str = ""
+    file_bytes: int = Field(default=2_000_000_000, ge=20_000)
+
+    @property
+    def most_mail_bytes(self) -> int:
+        """No mail carries it, so the network's limit for mails does not hold."""
+        return self.file_bytes
+
+
+AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings | SftpSettings, Field(discriminator="kind")]
 BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
 
 

@@ -15,6 +15,7 @@ from schemas.config import (
     Config,
     Edi20Settings,
     FolderSettings,
+    SftpSettings,
 )
 from schemas.errors import DataRefused, WrongUse
 
@@ -63,5 +64,9 @@ def made(way: Way, settings: ChannelSettings) -> Channel:
             from pipelines.channels.edi20 import Edi20  # noqa: PLC0415
 
             return Edi20(way, settings)
+        case SftpSettings():
+            from pipelines.channels.sftp import Sftp  # noqa: PLC0415
+
+            return Sftp(way, settings)
         case _:
             return OutboxFolder(way.store, way.name)

@@ -370,26 +370,7 @@ class SftpSettings(ChannelSettings):
         return self.file_bytes
 
 
-class SmtpSettings(ChannelSettings):
-    """Mails by SMTP with STARTTLS, receipts by IMAP with TLS. ca: PEM of the servers' CA, where the system has it not.
-
-    user and password_file (mode 0600): of the EDI account, for both servers. mailbox: where receipts arrive.
-    """
-
-    kind: Literal["ebxml-smtp"]
-    smtp_host: Short
-    smtp_port: int = Field(default=587, ge=1, le=65535)
-    imap_host: Short
-    imap_port: int = Field(default=993, ge=1, le=65535)
-    user: Short
-    password_file: Path
-    ca: Path | None = None
-    mailbox: Short = "INBOX"
-
-
-AnyChannel = Annotated[
-    OutboxSettings | FolderSettings | Edi20Settings | SftpSettings | SmtpSettings, Field(discriminator="kind")
-]
+AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings | SftpSettings, Field(discriminator="kind")]
 BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
 
 

@@ -272,7 +272,7 @@ def test_every_answer_says_retry_stop_or_ask(bench: Bench) -> None:
             channel._journal.undo(bench.part().msg_id)
     assert bench.room.arrived == []
     assert {code for _, code, _ in ANSWERS if code} == {int(v) for on, v in outcomes() if on == "code"}
-    assert of_connection(whole=False).does, of_connection(whole=True).does == ("retry", "ask")
+    assert (of_connection(whole=False).does, of_connection(whole=True).does) == ("retry", "ask")
 
 
 def test_a_line_that_breaks_before_the_last_byte_is_no_doubt(bench: Bench) -> None:

@@ -329,11 +329,11 @@ class _Begun:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """The body of a request: words, and the document as base64; made while it is sent. bytes: of the document."""
+    """The body of a request: words, and the document as base64; made while it is sent. size: of the document."""
 
     words: str
     document: Path
-    bytes: int
+    size: int
 
     @property
     def _start(self) -> bytes:
@@ -342,7 +342,7 @@ class _Body:
     @property
     def length(self) -> int:
         """Bytes of the whole body."""
-        return len(self._start) + -(-self.bytes // 3) * 4 + len(b'"}')
+        return len(self._start) + -(-self.size // 3) * 4 + len(b'"}')
 
     def pieces(self, begun: _Begun) -> Iterator[bytes]:
         """The body; the journal is written before its last piece."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.certificate_lines import certificate_lines
+from pipelines.channel_lines import channel_lines
 from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
@@ -28,6 +29,7 @@ def examine(settings: Settings) -> list[Line]:
         *_configuration(settings),
         *_extracts(settings),
         *certificate_lines(settings, dt.datetime.now(dt.UTC)),
+        *channel_lines(settings),
         *_disk(settings.home),
         *_permissions(settings.home),
         *_schemas(registry_of(settings.home)),

@@ -45,6 +45,7 @@ def test_a_file_appears_whole_and_its_manifest_last(home: Path, ledger: SqlLedge
     document = (DiskStore(home).documents(T1, 1) / file.path).with_suffix(".xml").read_bytes()
     content = {"mail": (parts / file.path).read_bytes(), "head": document}.get(payload, name.read_bytes())
     assert name.read_bytes() == content
+    assert name.stat().st_mode & 0o777 == 0o640
     assert (payload == "bare") == name.read_bytes().endswith(BODY)
     told = {key: mark[key] for key in ("file", "bytes", "msg_id", "message_type", "sender_her_id", "receiver_her_id")}
     assert told == {

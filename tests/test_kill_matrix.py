@@ -27,7 +27,6 @@ from schemas.submission_states import State
 
 pytestmark = pytest.mark.xdist_group("kill_matrix")
 Run = Callable[..., int]
-STEP = 6
 RACES = 1000
 
 
@@ -48,13 +47,14 @@ def test_killed_anywhere_nothing_is_lost_or_sent_twice(run: Run, room: Path, cha
     points = points_of(run, room / "whole", channel)
     assert len(set(points)) >= 30
     dice, count = random.Random(channel), Count()
-    for n in range(dice.randint(1, STEP), len(points) + 1, STEP):
+    step = CHANNELS[channel].step
+    for n in range(dice.randint(1, step), len(points) + 1, step):
         once(run, room / f"at-{n}", channel, [f"*#{n}"], count)
     for act in ("hand_over.before#2", "hand_over.after#1", "ledger.record.begin.uncommitted#3"):
         once(run, room / act, channel, [act], count)
     for n in range(3):
         once(run, room / f"often-{n}", channel, random_kills(dice, len(points)), count)
-    assert count.killed >= len(points) // STEP
+    assert count.killed >= len(points) // step
     assert (count.lost, count.twice, count.unresolved) == (0, 0, 0)
     assert count.in_doubt >= 2
 

@@ -6,6 +6,8 @@ is imported when it is chosen: most commands need none.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from assets.ports import Channel
 from pipelines.channels.common import Way
 from pipelines.channels.outbox import OUTBOX, OutboxFolder
@@ -53,7 +55,14 @@ def channel_of(config: Config, unit: str, store: DiskStore, name: str = "") -> C
     return made(Way(key, config, unit, store), settings)
 
 
-def made(way: Way, settings: ChannelSettings) -> Channel:
+class Looked(Channel, Protocol):
+    """A channel that can be looked at without sending anything."""
+
+    def look(self) -> str:
+        """What is well with it, in a sentence; raises NprError with what is not."""
+
+
+def made(way: Way, settings: ChannelSettings) -> Looked:
     """The channel of its settings: one branch per kind."""
     match settings:
         case FolderSettings():

@@ -329,7 +329,7 @@ class _Begun:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """The body of a request: words, and the document as base64; made while it is sent. size: bytes of the document."""
+    """The body of a request: words, and the document as base64; made while it is sent. size: of the document."""
 
     words: str
     document: Path

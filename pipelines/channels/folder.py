@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from pipelines.channels.common import (
 )
 from pipelines.store import sync
 from schemas.config import FolderSettings
+from schemas.errors import WrongUse
 from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 from transforms.envelope import DECLARATION, melding_bytes
@@ -97,6 +99,13 @@ class Folder:
             return TransportState(presence=Presence.THERE, reference=str(self._place / name))
         return TransportState(presence=Presence.ABSENT)
 
+    def look(self) -> str:
+        """Whether the folders are there to write to, for ``npr doctor``. Raises WrongUse where they are not."""
+        for folder in filter(None, (self._place, self._taken)):
+            if not (folder.is_dir() and os.access(folder, os.W_OK)):
+                raise WrongUse(f"{folder}: no folder that can be written to", fix="make it, or mend its permissions")
+        return f"{self._place} can be written to"
+
     def _stage(self, part: ShipmentOut, path: Path, manifest: Manifest, name: str) -> None:
         for folder in (self._place, self._staging):
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +128,7 @@ class Folder:
                 shutil.copyfile(document, beside)
             else:
                 beside.write_bytes(DECLARATION + melding_bytes(document.read_bytes()))
+        beside.chmod(0o640)  # bare messages and head messages are not encrypted
         sync(beside)
         content = sha256_of(beside), beside.stat().st_size
         self._insist_whole(part, content[0])

@@ -62,7 +62,7 @@ def private_key(path: Path) -> RSAKey | ECKey:
     )
 
 
-def _jwk(data: bytes) -> dict[str, str]:
+def _jwk(data: bytes) -> dict[str, str | list[str]]:
     found = json.loads(data)
     return {str(name): value for name, value in found.items()}
 

@@ -64,6 +64,10 @@ class OutboxFolder:
             presence=Presence.THERE if there else Presence.ABSENT, reference=str(place / part.path) if there else ""
         )
 
+    def look(self) -> str:
+        """Where it is, for ``npr doctor``."""
+        return f"the outbox of {self._home}"
+
     def _place(self, tree: str, key: Key, number: int) -> Path:
         return self._home / tree / key.period / key.unit / f"{number:04}"
 

@@ -77,6 +77,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(home, outcome.json, outcome.err)
 
 
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a command sets for its children ends with the test."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "var"

@@ -301,7 +301,7 @@ def test_a_resend_is_recorded_with_who_and_why(
 @pytest.mark.xdist_group("main_job")
 def test_the_commands_on_a_real_report(finished: Finished) -> None:
     home = finished.home
-    found = call("resume", "--unit", "sorvik", "--json", home=home).json
+    found = call("resume", "--period", "2020-T1", "--unit", "sorvik", "--json", home=home).json
     assert (found["in_doubt"], found["to_send"], found["states"]) == ([], [], {"handed_over": 3})
     assert call("resend", "nobody", "--because", "x", "--by", "Kari Nordmann", home=home).code == 1
     submitted = call("submit", "2020-T1", "--unit", "sorvik", "--to", "rehearsal", "--json", home=home)

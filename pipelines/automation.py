@@ -20,6 +20,7 @@ from pipelines.deliveries import Delivery
 from pipelines.partitions import partition_key
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
+from pipelines.started import START, Started
 from pipelines.status import digest_of
 from transforms.starting import MAKES, Step, monthly
 
@@ -28,6 +29,8 @@ RECHECK = "recheck"
 PREPARE, SUBMIT, RESUBMIT, REVALIDATE = "prepare", "submit", "resubmit", "revalidate"
 ZONE = "Europe/Oslo"
 Clock = Callable[[], dt.datetime]
+Going = Callable[[str], bool]
+"""Whether the newest run of a start waits, works or refused, see ``pipelines.started``."""
 
 
 def utc_now() -> dt.datetime:
@@ -70,21 +73,25 @@ def _schedule(
         if settings.config.schedule.active
         else dg.DefaultScheduleStatus.STOPPED,
     )
-    def tick(_context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def tick(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         scheduler = Scheduler(settings, clock())
-        yield from requests(scheduler, scheduler.steps(wanted), MAKES)
+        going = Started(context.instance, scheduler.ledger).going
+        yield from requests(scheduler, scheduler.steps(wanted), MAKES, going)
 
     return tick
 
 
 def requests(
-    scheduler: Scheduler, found: Sequence[Step], what: frozenset[str]
+    scheduler: Scheduler, found: Sequence[Step], what: frozenset[str], going: Going, *, by_job: bool = False
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Run requests for the steps of these kinds that nobody else has started; else the reason of each wait."""
+    """Run requests for the steps of these kinds that nobody else has started; else the reason of each wait.
+
+    by_job: for sensors, which have several jobs.
+    """
     meant = [step for step in found if step.what in what]
-    begun = [step for step in meant if scheduler.start(step)]
+    begun = [step for step in meant if scheduler.start(step, going=going(scheduler.start_key(step)))]
     for step in begun:
-        yield request(scheduler, step)
+        yield request(scheduler, step, step.what if by_job else None)
     if not begun:
         lines = [f"{step.period} {step.unit}: {step.why}" for step in found if step.what == "wait"]
         lines += [f"{step.period} {step.unit}: {step.what} was started already" for step in meant]
@@ -107,7 +114,11 @@ def request(scheduler: Scheduler, step: Step, job: str | None = None) -> dg.RunR
         job_name=job,
         partition_key=partition_key(step.period, step.unit),
         run_config={"resources": {"workbench": {"config": {"extract": folder}}}},
-        tags={"npr/what": step.what, "npr/submission": str(step.submission)},
+        tags={
+            "npr/what": step.what,
+            "npr/submission": str(step.submission),
+            START: scheduler.start_key(step),
+        },
     )
 
 
@@ -128,7 +139,7 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         note = json.loads(context.cursor or '{"seen": {}, "taken": []}')
         ready, seen, waiting = deliveries.look(list(deliveries.dropped(settings)), note["seen"])
         new = [one for one in ready if one.print not in note["taken"]]
-        made = list(_picked_up(settings, new, clock()))
+        made = list(_picked_up(settings, new, clock(), context.instance))
         taken = [*note["taken"], *(one.print for one in new)]
         cursor = json.dumps({"seen": seen, "taken": [print_ for print_ in taken if print_ in seen.values()]})
         reason = None if made else "; ".join(waiting) or "no new delivery, or nothing due that it holds"
@@ -136,14 +147,16 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
 
     @dg.sensor(
         name="ready_to_send",
-        jobs=[jobs[SUBMIT]],
+        jobs=[jobs[SUBMIT], jobs[PREPARE], jobs[RESUBMIT]],
         minimum_interval_seconds=30,
         default_status=running,
-        description="What is prepared, approved where that is asked for, and held by nothing is handed over.",
+        description="What is prepared, approved where that is asked for, and held by nothing is handed over. "
+        "A run that was killed is started again.",
     )
-    def ready_to_send() -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def ready_to_send(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         scheduler = Scheduler(settings, clock())
-        yield from requests(scheduler, scheduler.steps(), frozenset({"submit"}))
+        going = Started(context.instance, scheduler.ledger).going
+        yield from requests(scheduler, unattended(scheduler, scheduler.steps()), MAKES | {SUBMIT}, going, by_job=True)
 
     @dg.sensor(
         name="running_submissions",
@@ -163,7 +176,16 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
     return [new_extracts, ready_to_send, running_submissions]
 
 
-def _picked_up(settings: Settings, new: Sequence[Delivery], now: dt.datetime) -> Iterator[dg.RunRequest]:
+def unattended(scheduler: Scheduler, found: Sequence[Step]) -> list[Step]:
+    """What need not wait for the next tick of a schedule: all but reports that nobody has begun to make."""
+    makes = [step for step in found if step.what in MAKES]
+    again = scheduler.begun(makes) if makes else []
+    return [step for step in found if step.what not in MAKES or step in again]
+
+
+def _picked_up(
+    settings: Settings, new: Sequence[Delivery], now: dt.datetime, instance: dg.DagsterInstance
+) -> Iterator[dg.RunRequest]:
     """Runs for what each delivery can serve; of several of a unit the newest."""
     newest: dict[str, Delivery] = {}
     for one in sorted(new, key=lambda one: one.extracted_at):
@@ -171,6 +193,8 @@ def _picked_up(settings: Settings, new: Sequence[Delivery], now: dt.datetime) ->
     if not newest:
         return
     scheduler = Scheduler(settings, now, newest)
-    for step in scheduler.steps():
-        if step.what in MAKES and step.unit in newest and scheduler.start(step):
-            yield request(scheduler, step, job=step.what)
+    going = Started(instance, scheduler.ledger).going
+    mine = [step for step in scheduler.steps() if step.unit in newest]
+    for asked in requests(scheduler, mine, MAKES, going, by_job=True):
+        if isinstance(asked, dg.RunRequest):
+            yield asked

@@ -16,9 +16,11 @@ from assets.ports import Options
 from assets.stages import ORDER, assets, checks
 from pipelines import automation
 from pipelines.automation import PREPARE, RECHECK, RESUBMIT, REVALIDATE, SUBMIT, Clock, utc_now
+from pipelines.ledger.owner import owner
 from pipelines.partitions import partitions
 from pipelines.report_status import report_status
 from pipelines.settings import Settings
+from pipelines.started import START
 from pipelines.workbench import PIPELINE, DiskWorkbench
 from schemas.config import Config
 
@@ -82,7 +84,11 @@ def build(
         given = context.resource_config
         extract = Path(given["extract"]) if given["extract"] else None
         options = Options(extract, given["source"], given["limit_bytes"], tuple(given["modules"]))
-        return DiskWorkbench(settings, options, progress)
+        bench = DiskWorkbench(settings, options, progress)
+        start = context.run.tags.get(START) if context.run else None
+        if start and settings.config.executor == "in_process":  # else each stage is a process of its own
+            bench.ledger.take_over(start, owner())
+        return bench
 
     keys = partitions(settings.config.units)
     jobs = _jobs()

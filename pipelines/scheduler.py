@@ -62,9 +62,18 @@ class Scheduler:
         """The same for submissions that were looked up already."""
         return steps(found, self.facts)
 
-    def start(self, step: Step) -> bool:
-        """Take the right to start a step; False when another scheduler took it, or this one did today."""
-        return self.ledger.start(f"{self.settings.config.profile}|{step.run_key}", owner(), self.now)
+    def start_key(self, step: Step) -> str:
+        """Under which name the ledger keeps the start of a step."""
+        return f"{self.settings.config.profile}|{step.run_key}"
+
+    def start(self, step: Step, *, going: bool = False) -> bool:
+        """Take the right to start a step; False while an earlier start counts. going: see ``SqlLedger.start``."""
+        return self.ledger.start(self.start_key(step), owner(), self.now, going=going)
+
+    def begun(self, found: Sequence[Step]) -> list[Step]:
+        """Of these steps those that were started before: their run left no trace."""
+        known = self.ledger.runners([self.start_key(step) for step in found])
+        return [step for step in found if self.start_key(step) in known]
 
     def delivery(self, unit: str) -> Delivery | None:
         """The extract that a run of the unit would take."""

@@ -39,8 +39,11 @@ from schemas.submission_states import OURS, SENT, Event, IllegalStep, State, sil
 
 LEASE = dt.timedelta(minutes=15)
 """Longer than any call of a channel may take, so that a slow process is never taken for a dead one."""
+RETRY = dt.timedelta(minutes=15)
+"""After that long a run that was started and is known to be over may be started again, and each time after twice that:
+a run that kills its machine must not do so all night."""
 AGAIN = dt.timedelta(hours=12)
-"""After that long a run that was started and left no trace may be started again: the machine went down with it."""
+"""After that long any run may be started again, whatever is known of it."""
 _ALL_PARTS = sa.select(parts, submissions.c.period, submissions.c.unit, submissions.c.number, submissions.c.profile)
 _JOINED = _ALL_PARTS.join_from(parts, submissions)
 Row = Mapping[Any, Any]
@@ -246,17 +249,33 @@ class SqlLedger:
             if row["owner"] == owner:
                 _change(connection, submissions, row["id"], owner=None, lease_until=None)
 
-    def start(self, run_key: str, owner: str, now: dt.datetime, again: dt.timedelta = AGAIN) -> bool:
-        """Take the right to start a run; False when someone took it within ``again``. Of two schedulers one gets it."""
+    def start(self, run_key: str, owner: str, now: dt.datetime, *, going: bool = False) -> bool:
+        """Take the right to start a run; False while another start of it counts. Of two schedulers one gets it.
+
+        going: the run that was started last is waiting or at work, or it ended by a refusal of its own. A start counts
+        ``AGAIN`` then; else ``RETRY``, doubled with each try, and never longer than ``AGAIN``.
+        """
         with self._database.writing("start") as connection:
-            last = connection.execute(sa.select(starts.c.at).where(starts.c.run_key == run_key)).scalar()
+            last = connection.execute(sa.select(starts).where(starts.c.run_key == run_key)).mappings().first()
             if last is None:
                 connection.execute(sa.insert(starts).values(run_key=run_key, at=now, by=owner))
-            elif last <= now - again:
-                connection.execute(sa.update(starts).where(starts.c.run_key == run_key).values(at=now, by=owner))
-            else:
+                return True
+            if now - last["at"] < (AGAIN if going else min(AGAIN, RETRY * 2 ** min(last["tries"] - 1, 10))):
                 return False
+            taken = {"at": now, "by": owner, "tries": last["tries"] + 1, "runner": ""}
+            connection.execute(sa.update(starts).where(starts.c.run_key == run_key).values(**taken))
             return True
+
+    def take_over(self, run_key: str, owner: str) -> None:
+        """The process that does a run says so, so that others can tell when it is gone."""
+        with self._database.writing("take_over") as connection:
+            connection.execute(sa.update(starts).where(starts.c.run_key == run_key).values(runner=owner))
+
+    def runners(self, run_keys: Collection[str]) -> Mapping[str, str]:
+        """Of these runs those that were ever started, each with the process that does it, empty when none said so."""
+        query = sa.select(starts.c.run_key, starts.c.runner).where(starts.c.run_key.in_(run_keys))
+        with self._database.reading() as connection:
+            return {row.run_key: row.runner for row in connection.execute(query)}
 
     def decide(self, decision: Decision) -> None:
         """Keep a decision, and write it to the audit log."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration. A ledger that is there already costs no import of alembic."""
 
 
@@ -146,4 +146,6 @@ starts = sa.Table(
     sa.Column("run_key", sa.String(200), primary_key=True),
     sa.Column("at", Moment, nullable=False),
     sa.Column("by", sa.String(200), nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("runner", sa.String(200), nullable=False, server_default=""),
 )

@@ -55,7 +55,9 @@ def decide(contract: Contract, period: Period, modules: tuple[str, ...], staged:
 
 
 def in_scope(staged: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
-    """The rows that are reported."""
+    """The rows that are reported. decisions: one for each staged row."""
+    if decisions["reason"].null_count() == decisions.height:
+        return staged
     kept = decisions.filter(pl.col("reason").is_null()).select("_row")
     return staged.join(kept, on="_row", how="semi", maintain_order="left")
 

@@ -44,7 +44,8 @@ def _executor(config: Config) -> dg.ExecutorDefinition:
 
             return executor(config.workers)
         case "multiprocess":
-            return dg.multiprocess_executor
+            # Each stage is forked from a process that has imported what it needs, instead of importing it all again.
+            return dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="multiprocess")
         case _:
             return dg.in_process_executor
 

@@ -1,4 +1,7 @@
-"""Fixtures shared by the tests that run the whole way: the sample, a home to write to, the command line."""
+"""Fixtures shared by the tests that run the whole way: the sample, a home to write to, the command line.
+
+``NPR_LONG_TESTS=1`` gives tests that draw many cases of the same classes their long form (``cases``).
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,28 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 from servers import Postgres, Redis, postgres_programs, running_postgres, running_redis, wanting
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
+
+# A process compiles what it imports once for all that come after, whatever the shell says: there are many of them here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+LONG = bool(os.environ.get("NPR_LONG_TESTS"))
+
+
+def cases(short: int, long: int) -> int:
+    """How many cases a test draws: ``short`` of them in every run, ``long`` where NPR_LONG_TESTS asks for it."""
+    return long if LONG else short
 
 
 @dataclass(frozen=True)
@@ -34,9 +50,12 @@ class Outcome:
 
 
 def call(*args: str | Path, home: Path) -> Outcome:
-    """``npr`` in this process."""
+    """``npr`` in this process. The first ``npr run`` of a home finds what ``_begun`` has made."""
     from pipelines.cli import cli  # noqa: PLC0415 - the command line imports what it needs when it runs
 
+    for made in _begun().iterdir() if "run" in args else ():
+        if not (home / made.name).exists():
+            shutil.copytree(made, home / made.name)
     result = CliRunner().invoke(cli, ["--home", str(home), "--config", str(ROOT / "npr.toml"), *map(str, args)])
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
@@ -68,13 +87,69 @@ class Finished:
         return next(one for one in self.summaries if one["unit"] == name)
 
 
+_ROOM: list[Path] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _room(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder of all workers of this run of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    _ROOM[:] = [own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own]
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder made by the first worker that needs it, for all of them. Who wants to change it takes a copy."""
+    folder = _ROOM[0] / name
+    with FileLock(_ROOM[0] / f"{name}.lock"):
+        if not (folder / "made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
+@cache
+def _begun() -> Path:
+    """A home as a first run leaves it before its first stage: Dagster's empty tables and the keys of a rehearsal.
+
+    Making them is a third of a run of the sample, and few tests are about it. A process of its own (``call_process``)
+    begins with nothing.
+    """
+
+    def make(room: Path) -> None:
+        from assets.ports import Options  # noqa: PLC0415 - as above
+        from pipelines.runner import instance  # noqa: PLC0415
+        from pipelines.settings import load_settings  # noqa: PLC0415
+        from pipelines.workbench import DiskWorkbench  # noqa: PLC0415
+
+        bench = DiskWorkbench(load_settings(config=ROOT / "npr.toml", home=room / "whole"), Options())
+        bench.store.prepare()
+        with instance(room / "whole"):
+            run = bench.open("2020-T1|sorvik")
+            run.receiver()
+            run.signer()
+        for name in ("dagster", "rehearsal"):
+            shutil.copytree(room / "whole" / name, room / "var" / name)
+
+    return made_once("begun", make) / "var"
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The main job on the sample, run once."""
-    home = tmp_path_factory.mktemp("finished") / "var"
-    outcome = call_process("run", "2020-T1", "--json", home=home)
-    assert outcome.code == 0, outcome.err
-    return Finished(home, outcome.json, outcome.err)
+def finished() -> Finished:
+    """The main job on the sample, run once, and by a process of its own in a home that is not there yet.
+
+    Tests of the group ``main_job`` go on in its home; others read the summaries alone.
+    """
+
+    def make(room: Path) -> None:
+        outcome = call_process("run", "2020-T1", "--json", home=room / "var")
+        assert outcome.code == 0, outcome.err
+        (room / "out.json").write_text(outcome.out, encoding="utf-8")
+        (room / "err.txt").write_text(outcome.err, encoding="utf-8")
+
+    room = made_once("finished", make)
+    return Finished(room / "var", json.loads((room / "out.json").read_bytes()), (room / "err.txt").read_text("utf-8"))
 
 
 @pytest.fixture(autouse=True)

@@ -130,6 +130,12 @@ def delivery() -> Delivery:
     return Delivery(dict(_sample()))
 
 
+@cache
+def _receiver() -> tuple[bytes, bytes]:
+    """Key and certificate of the receiver of all desks."""
+    return make_rehearsal_receiver(datetime.now(UTC))
+
+
 @dataclass
 class Desk:
     """One home with a profile that addresses NPR, and a receiver whose key only the test has."""
@@ -144,7 +150,7 @@ class Desk:
         certificate = self.home.parent / "receiver" / "receiver.pem"
         if not certificate.exists():
             certificate.parent.mkdir(parents=True)
-            key, pem = make_rehearsal_receiver(datetime.now(UTC))
+            key, pem = _receiver()
             certificate.write_bytes(pem)
             certificate.with_name("receiver-key.pem").write_bytes(key)
         read = load_settings(config=ROOT / "npr.toml", home=self.home, profile=self.profile)

@@ -1,7 +1,7 @@
 """Killing a process that prepares, sends and reads answers at every named point, and counting what the receiver got.
 
-Belongs here: the way of a small submission through ledger, store and a channel; a nursery that runs it in processes of
-their own; the count. Does not belong here: which points and how many (``test_kill_matrix``, ``benchmarks``).
+Belongs here: the way of a small submission through ledger, store and a channel, as a process does it; the count. Does
+not belong here: processes (``forked``), which points and how many (``test_kill_matrix``, ``benchmarks``).
 
 A channel joins the matrix with one entry in ``CHANNELS``: how to make it over a folder of the receiver, and which
 MsgIds have arrived there. What arrives must be counted by the receiver, and never by asking the channel.
@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +20,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import forked
 from channels import dressed, folder_of
+from forked import serve
 from ledgers import NOW, T1, begun, ids, manifest_for, settings
 
 from assets.checkpoints import arm, checkpoint
@@ -154,26 +154,19 @@ def passed(manifest: Manifest) -> None:
     assert manifest.shipments
 
 
-# --- a nursery of processes -------------------------------------------------------------------------------------------
+# --- processes of their own -------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
-    """Run one job per line of the input in a process of its own; answer with its end. Imports are paid once."""
+def nurse() -> None:
+    """Do the work once, so that all imports are there, and then once for each line of the input."""
     with quick_room() as room:
         work(room / "home", "outbox", ledger_on=True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _child(**job)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - the answer of the nursery
+    serve(_child)
 
 
-def _child(home: str, channel: str, kill: str, fail: str, *, ledger_on: bool) -> None:
+def _child(home: str, channel: str, kill: str, fail: str, *, ledger_on: bool) -> int:
     points = Path(home).parent / "points"
     said = Path(home).parent / "said"
-    code = 0
     with points.open("a", encoding="utf-8") as file:
 
         def seen(name: str) -> None:
@@ -185,37 +178,22 @@ def _child(home: str, channel: str, kill: str, fail: str, *, ledger_on: bool) ->
             work(Path(home), channel, ledger_on=ledger_on)
         except NprError as refused:
             said.write_text(str(refused), encoding="utf-8")
-            code = 1
+            return 1
         except BaseException as error:  # noqa: BLE001 - the child must end here, whatever it was
             said.write_text(repr(error), encoding="utf-8")
-            code = 70
-    os._exit(code)
+            return 70
+    return 0
 
 
 @contextmanager
 def nursery() -> Iterator[Callable[..., int]]:
     """A function that runs ``work`` in a process of its own and returns its exit code, -9 when it was killed."""
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
-    with subprocess.Popen(
-        [sys.executable, "-c", "import kill_matrix; kill_matrix.serve()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        pipe_in, pipe_out = server.stdin, server.stdout
+    with forked.nursery("import kill_matrix; kill_matrix.nurse()") as made:
 
         def run(home: Path, channel: str, kill: str = "", fail: str = "", *, ledger_on: bool = True) -> int:
-            job = {"home": str(home), "channel": channel, "kill": kill, "fail": fail, "ledger_on": ledger_on}
-            pipe_in.write(json.dumps(job) + "\n")
-            pipe_in.flush()
-            return int(pipe_out.readline())
+            return made(home=str(home), channel=channel, kill=kill, fail=fail, ledger_on=ledger_on)
 
         yield run
-        pipe_in.close()
 
 
 # --- the matrix -------------------------------------------------------------------------------------------------------

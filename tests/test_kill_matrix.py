@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+from conftest import cases
 from kill_matrix import CHANNELS, Count, nursery, once, points_of, quick_room, random_kills
 from ledgers import NOW, T1, prepared, sent
 from sqlalchemy import event
@@ -27,7 +28,7 @@ from schemas.submission_states import State
 
 pytestmark = pytest.mark.xdist_group("kill_matrix")
 Run = Callable[..., int]
-RACES = 1000
+RACES = cases(250, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def _pages(home: Path) -> int:
 
 
 def test_of_two_schedulers_at_once_one_submits(room: Path) -> None:
-    """One thousand races over one SQLite file; each scheduler has a connection and a name of its own."""
+    """Races over one SQLite file, a thousand in the long form; each has a connection and a name of its own."""
     home = room / "home"
     ledgers = [ledger_of(home), ledger_of(home)]
     prepared(ledgers[0], home, modules=("ord",))

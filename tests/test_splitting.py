@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,13 @@ import pytest
 from conftest import ROOT, Finished, call
 from shipment import melding, opened, patients
 
+from assets import dispatch, shipments
+from assets.ports import Options
 from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.settings import load_settings
+from pipelines.workbench import DiskWorkbench
 from schemas.layouts import load_layout
+from schemas.records import Delivery, Manifest, summary
 from schemas.xsd import compile_with_head, validate_stream
 
 pytestmark = pytest.mark.xdist_group("main_job")
@@ -41,31 +47,40 @@ def _parts(summary: dict[str, Any], module: str) -> list[dict[str, Any]]:
     return [part for part in summary["shipments"] if part["module"] == module]
 
 
-def _run(home: Path, limit: int) -> dict[str, Any]:
-    outcome = call("run", "2020-T1", "--unit", "nordfjell", "--limit-bytes", str(limit), "--json", home=home)
-    assert outcome.code == 0, outcome.err
-    return outcome.json  # type: ignore[no-any-return]
+def _again(
+    finished: Finished, home: Path, limit: int | None = None, config: Path = ROOT / "npr.toml"
+) -> dict[str, Any]:
+    """The stages from splitting on, over a copy of what the finished run has rendered; the summary."""
+    shutil.copytree(finished.home, home, ignore=shutil.ignore_patterns("dagster"))
+    bench = DiskWorkbench(load_settings(config=config, home=home), Options(limit_bytes=limit))
+    run = bench.open("2020-T1|nordfjell")
+    shipments.shipments(run)
+    dispatch.dispatch(run)
+    manifest = run.store.load("manifest", run.key, Manifest)
+    path = run.store.shipments(run.key, manifest.submission) / "manifest.json"
+    return summary(manifest, str(path), run.store.load("dispatch", run.key, Delivery).files)
 
 
 def test_many_parts_are_the_whole(finished: Finished, home: Path) -> None:
     whole = finished.unit("nordfjell")
     size = _parts(whole, "ord")[0]["packed_bytes"]
     limit = size // (PARTS - 2)
-    summary = _run(home, limit)
-    assert len(_parts(summary, "ord")) >= PARTS
-    assert _told(summary, home) == _told(whole, finished.home)
-    assert [m["patients"] for m in summary["messages"]] == [m["patients"] for m in whole["messages"]]
-    numbers = Counter(melding(opened(Path(part["path"]), home)).get("lopenr") for part in summary["shipments"])
-    assert sorted(map(int, filter(None, numbers))) == list(range(1, len(summary["shipments"]) + 1))
+    told = _again(finished, home, limit)
+    assert len(_parts(told, "ord")) >= PARTS
+    assert _told(told, home) == _told(whole, finished.home)
+    assert [m["patients"] for m in told["messages"]] == [m["patients"] for m in whole["messages"]]
+    numbers = Counter(melding(opened(Path(part["path"]), home)).get("lopenr") for part in told["shipments"])
+    before = len(whole["shipments"])
+    assert sorted(map(int, filter(None, numbers))) == list(range(before + 1, before + 1 + len(told["shipments"])))
 
 
 def test_at_the_limit_and_one_byte_around_it(finished: Finished, home: Path) -> None:
     whole = finished.unit("nordfjell")
     size = _parts(whole, "ord")[0]["packed_bytes"]
     for limit, parts in ((size - 1, 2), (size, 1), (size + 1, 1)):
-        summary = _run(home / str(limit), limit)
-        assert len(_parts(summary, "ord")) == parts
-        assert _told(summary, home / str(limit)) == _told(whole, finished.home)
+        told = _again(finished, home / str(limit), limit)
+        assert len(_parts(told, "ord")) == parts
+        assert _told(told, home / str(limit)) == _told(whole, finished.home)
 
 
 def _production(folder: Path, home: Path, more: str = "") -> Path:
@@ -114,17 +129,13 @@ def test_gzip_tells_the_same_in_less(finished: Finished, home: Path, tmp_path: P
     config.write_text(text.replace('"data/', f'"{ROOT}/data/'), encoding="utf-8")
     whole = finished.unit("nordfjell")
     limit = 40_000
-    outcome = call(
-        "run", "2020-T1", "--unit", "nordfjell", "--config", config, "--limit-bytes", str(limit), "--json", home=home
-    )
-    assert outcome.code == 0, outcome.err
-    parts = _parts(outcome.json, "ord")
+    split = _again(finished, home / "split", limit, config)
+    parts = _parts(split, "ord")
     assert len(parts) > 1
     assert sum(p["packed_bytes"] for p in parts) < _parts(whole, "ord")[0]["packed_bytes"] / 3
     assert all(p["packed_bytes"] > 0.9 * limit for p in parts[:-1])
-    assert _told(outcome.json, home) == _told(whole, finished.home)
+    assert _told(split, home / "split") == _told(whole, finished.home)
     # What is said does not depend on how it is packed; how many parts it takes is said.
-    again = call("run", "2020-T1", "--unit", "nordfjell", "--config", config, "--json", home=home)
-    assert again.code == 0, again.err
-    contents = [json.loads(Path(one["manifest"]).read_bytes())["content"] for one in (whole, outcome.json, again.json)]
+    again = _again(finished, home / "again", config=config)
+    contents = [json.loads(Path(one["manifest"]).read_bytes())["content"] for one in (whole, split, again)]
     assert contents[0] == contents[2] != contents[1]

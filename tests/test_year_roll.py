@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,19 +120,26 @@ class Rolled:
         (folder / "classes.toml").write_text(classes, encoding="utf-8")
 
 
-@pytest.fixture
-def rolled(tmp_path: Path) -> Rolled:
-    home = tmp_path / "var"
+@pytest.fixture(scope="module")
+def rolled_once(tmp_path_factory: pytest.TempPathFactory) -> Rolled:
+    room = tmp_path_factory.mktemp("rolled")
+    home = room / "var"
     for module in MODULES:
-        next_year(module, tmp_path / "official" / module)
+        next_year(module, room / "official" / module)
     (home / "schemas").mkdir(parents=True)
     (home / "schemas" / "versions.toml").write_text(VERSIONS, encoding="utf-8")
-    outcome = call("schema", "add", tmp_path / "official", "--json", home=home)
+    outcome = call("schema", "add", room / "official", "--json", home=home)
     assert outcome.code == 0, outcome.err
     assert [(row["module"], row["state"], row["data_years"]) for row in outcome.json] == [
         (module, "added", [YEAR]) for module in sorted(MODULES)
     ]
-    return Rolled(home, write_extract(tmp_path / "extract"))
+    return Rolled(home, write_extract(room / "extract"))
+
+
+@pytest.fixture
+def rolled(rolled_once: Rolled, tmp_path: Path) -> Rolled:
+    """A copy of the home, to go on in."""
+    return Rolled(Path(shutil.copytree(rolled_once.home, tmp_path / "var")), rolled_once.extract)
 
 
 @pytest.fixture

@@ -19,14 +19,14 @@ from pathlib import Path
 from assets import guards
 from assets.checkpoints import checkpoint
 from assets.guard import guard, label_content
-from assets.ports import Channel, InDoubt, Note, NotHandedOver, Run
+from assets.ports import Channel, InDoubt, Note, NotHandedOver, Rejected, Run
 from assets.review import overrides
 from assets.rulings import with_overrides
 from assets.shipments import insist_bytes, manifest_of
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
-from schemas.sending import Presence, SentPart
+from schemas.sending import Presence, SentPart, TransportState
 from schemas.submission_states import OPEN, SENDABLE, Event, State
 from transforms.decided import Overridden
 
@@ -192,6 +192,9 @@ def hand_over(
     checkpoint("hand_over.before")
     try:
         receipt = channel.hand_over(file, path, manifest)
+    except Rejected as refused:
+        run.ledger.record(file.msg_id, Event.REJECTED, _note(run, refused.what))
+        raise
     except NotHandedOver as certain:
         run.ledger.record(file.msg_id, Event.NOT_HANDED_OVER, _note(run, certain.what))
         raise
@@ -223,6 +226,11 @@ def _insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
 
 def settle(run: Run, part: SentPart) -> SentPart:
     """Ask the channel that took a part what became of it, and write what it says. Sends nothing."""
+    return asked(run, part)[0]
+
+
+def asked(run: Run, part: SentPart) -> tuple[SentPart, TransportState]:
+    """The same, with what the channel said."""
     channel = run.channel(part.channel)
     if part.state is State.HANDING_OVER:
         part = run.ledger.record(part.msg_id, Event.DOUBT, _note(run, "the process ended during the hand-over"))
@@ -237,7 +245,7 @@ def settle(run: Run, part: SentPart) -> SentPart:
     for event in events:
         note = Note(MACHINE, run.now(), channel=channel.name, reference=said.reference, detail=said.detail)
         part = run.ledger.record(part.msg_id, event, note)
-    return part
+    return part, said
 
 
 def _note(run: Run, detail: str = "") -> Note:

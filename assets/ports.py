@@ -109,6 +109,13 @@ class NotHandedOver(DataRefused):
         self.retryable = retryable
 
 
+class Rejected(NotHandedOver):
+    """The other side read the whole part and refused it for good. Only a deliberate resend sends it again."""
+
+    def __init__(self, what: str, *, where: str = "", rule: str = "", fix: str = "") -> None:
+        super().__init__(what, retryable=False, where=where, rule=rule, fix=fix)
+
+
 class InDoubt(DataRefused):
     """Nobody knows whether a part left: the other side may have it. It is asked about, and never sent again by itself.
 

@@ -7,6 +7,7 @@ an answer says (``transforms.answers``), joining it to a part (``pipelines.ledge
 Answers hold health data. All of them lie under NPR_HOME/identity (0700), and nothing that they say but codes, counts
 and ids of messages goes anywhere else:
 
+    identity/answers/mail/<channel>/          messages of a channel's mailbox, as they were fetched
     identity/answers/raw/<sha256>             a file as it came, once however often it comes
     identity/answers/errors/<sha256>.parquet  errors of one report, row by row, named by the report's digest
     identity/answers/tries/<sha256>.json      how often a file could not be read, and why
@@ -26,7 +27,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -35,11 +36,14 @@ import polars as pl
 from pydantic import BaseModel
 
 from assets.checkpoints import checkpoint
+from pipelines.channels.mailbox import Mailbox
 from pipelines.keys import insist_private, reading_keys
 from pipelines.ledger.book import SqlLedger, ledger_of
+from pipelines.receipt_trust import Believing
 from pipelines.settings import Settings
 from pipelines.store import IDENTITY, DiskStore
 from schemas.answered import Answered
+from schemas.config import Config, EbxmlSmtpSettings
 from schemas.errors import Bug, DataRefused, NprError, WrongUse
 from schemas.feedback_fields import feedback_fields
 from schemas.records import Key
@@ -50,8 +54,10 @@ from transforms.answers.reading import read
 from transforms.answers.unpacking import NeedsPassword, documents
 from transforms.cms import decrypt
 from transforms.ebms import message_id_of
+from transforms.packing import mail_id_of
 
 FOLDER: Final = "answers"
+MAIL: Final = "mail"
 INBOX: Final = "inbox"
 TRIES: Final = 3
 MOST_BYTES: Final = 64_000_000
@@ -69,11 +75,12 @@ class _Tried(BaseModel):
 
 @dataclass(slots=True)
 class Report:
-    """What one look into the folders did. parts: those of which something was learned."""
+    """What one look did. parts: those of which something was learned. unread: mailboxes that could not be read."""
 
     taken: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[dict[str, str]] = field(default_factory=list)
     aside: list[dict[str, str]] = field(default_factory=list)
+    unread: list[NprError] = field(default_factory=list)
     joined: int = 0
     parts: list[SentPart] = field(default_factory=list)
 
@@ -85,9 +92,10 @@ class Report:
 def take_in(
     settings: Settings, now: dt.datetime, folders: Sequence[Path] = (), settled: float = SETTLED_SECONDS
 ) -> Report:
-    """Take all answers out of the folders, and try again to join what was parked.
+    """Take all answers out of mailboxes and folders, and try again to join what was parked.
 
-    folders: empty = those of the settings. A file that cannot be read stays for the next look, and is set aside after
+    folders: empty = those of the settings, and the mailboxes of channels. A mailbox that cannot be read is told of and
+    holds up nothing. A file that cannot be read stays for the next look, and is set aside after
     three; one that is locked waits for its password, however long. All others flow on.
     """
     store = DiskStore(settings.home)
@@ -97,6 +105,8 @@ def take_in(
         for folder in folders or folders_of(settings):
             for path in files(folder):
                 look.at(path, settled)
+        for name, mailbox in [] if folders else mailboxes_of(settings.config):
+            look.into(mailbox, mail_folder(store, name))
         joined = look.ledger.retry_parked(now)
     look.report.joined = len(joined)
     look.report.parts += [one.part for one in joined if one.part]
@@ -108,6 +118,17 @@ def folders_of(settings: Settings) -> list[Path]:
     named = list(settings.config.inbox.folders)
     channels = [path for one in settings.config.channels.values() if (path := getattr(one, "inbox", None))]
     return list(dict.fromkeys([*named, *channels])) or [settings.home / INBOX]
+
+
+def mailboxes_of(config: Config) -> list[tuple[str, Mailbox]]:
+    """Mailboxes of channels, by the name of the channel. One that serves nothing new is still read."""
+    given = {name: one.mailbox for name, one in config.channels.items() if isinstance(one, EbxmlSmtpSettings)}
+    return [(name, Mailbox(box, name)) for name, box in given.items() if box is not None]
+
+
+def mail_folder(store: DiskStore, channel: str) -> Path:
+    """Where the messages of a channel's mailbox are put away."""
+    return store.home / IDENTITY / FOLDER / MAIL / channel
 
 
 def files(folder: Path) -> list[Path]:
@@ -127,17 +148,27 @@ class _Look:
         self.fields = feedback_fields(settings.config.inbox.mapping)
         self.passwords = passwords_of(settings)
         self.report = Report()
+        self.believing = Believing(settings.config, store, now)
         self._place = store.home / IDENTITY / FOLDER
 
-    def at(self, path: Path, settled: float) -> None:
-        """Take one file, or say why not."""
+    def into(self, mailbox: Mailbox, folder: Path) -> None:
+        """Put away what a mailbox holds, and take it; then what an earlier look had put away and not taken."""
+        try:
+            self.report.waiting += mailbox.take(self.store, folder).left
+        except NprError as refused:
+            self.report.unread.append(refused)
+        for path in files(folder):
+            self.at(path, 0, by_mail=True)
+
+    def at(self, path: Path, settled: float, *, by_mail: bool = False) -> None:
+        """Take one file, or say why not. by_mail: it came by a mailbox, so receipts in it must be signed."""
         name = shown_name(path)
         if time.time() - path.stat().st_mtime < settled:
             self.report.waiting.append({"file": name, "why": "was changed a moment ago"})
             return
         digest = _sha256(path)
         try:
-            self._take(path, digest, name)
+            self._take(path, digest, name, by_mail=by_mail)
         except NeedsPassword as locked:
             self.report.waiting.append({"file": name, "why": locked.what})
             return
@@ -153,17 +184,18 @@ class _Look:
         path.unlink()
         (self._place / "tries" / f"{digest}.json").unlink(missing_ok=True)
 
-    def _take(self, path: Path, digest: str, name: str) -> None:
+    def _take(self, path: Path, digest: str, name: str, *, by_mail: bool) -> None:
         if path.stat().st_size > MOST_BYTES:
             raise DataRefused(f"{name} is larger than any answer", rule=f"at most {MOST_BYTES} bytes")
         self._keep(path, digest)
         found, first = 0, None
-        for answered in self._answers(path.read_bytes(), name):
+        data = path.read_bytes()
+        for answered in self._answers(data, name):
             if isinstance(answered, DataRefused):
                 first = first or answered
                 continue
             found += 1
-            self._record(answered, name)
+            self._record(self._judged(answered, data) if by_mail else answered, name)
         if first is not None:
             raise first
         if not found:
@@ -179,6 +211,13 @@ class _Look:
                 continue
             if answered is not None:
                 yield answered
+
+    def _judged(self, answered: Answered, mail: bytes) -> Answered:
+        """The same with what speaks against believing it."""
+        answer = answered.answer
+        profile, unit = self._whose.get(answer.msg_id, ("", ""))
+        suspect = self.believing.suspicion(mail, answer.kind, profile, unit)[:500]
+        return replace(answered, answer=answer.model_copy(update={"suspect": suspect}))
 
     def _record(self, answered: Answered, name: str) -> None:
         digest = answered.answer.digest
@@ -220,12 +259,21 @@ class _Look:
         self.report.aside.append({"file": name, "why": reason, "place": str(aside)})
 
     @cached_property
+    def _parts(self) -> Sequence[SentPart]:
+        return self.ledger.parts_in(frozenset(State))
+
+    @cached_property
+    def _whose(self) -> dict[str, tuple[str, str]]:
+        """MsgId -> profile and unit."""
+        return {part.msg_id: (part.profile, part.key.unit) for part in self._parts}
+
+    @cached_property
     def _ebms(self) -> dict[str, str]:
-        """eb:MessageId -> MsgId of all parts that may have left."""
-        found = {}
-        for part in self.ledger.parts_in(frozenset(State)):
+        """eb:MessageId, and Message-ID of the mail -> MsgId of all parts that may have left."""
+        found: dict[str, str] = {}
+        for part in self._parts:
             try:
-                found[message_id_of(part.msg_id)] = part.msg_id
+                found |= {message_id_of(part.msg_id): part.msg_id, mail_id_of(part.msg_id): part.msg_id}
             except ValueError:  # an id from before ids were UUIDs
                 continue
         return found

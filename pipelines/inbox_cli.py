@@ -23,7 +23,7 @@ def register(cli: click.Group, command: Callable[[str, click.Group], Callable[[B
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.pass_context
 def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str]:
-    """Take the register's answers out of FOLDER [default: those of npr.toml], and match each to what was sent."""
+    """Take the register's answers out of FOLDER [default: folders and mailboxes of npr.toml], and match each."""
     import datetime as dt  # noqa: PLC0415
 
     from pipelines import inbox as inboxes  # noqa: PLC0415
@@ -46,7 +46,11 @@ def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str]:
     lines += [f"stays: {row['file']}: {row['why']}" for row in report.waiting]
     lines += [f"set aside: {row['file']}: {row['why']} ({row['place']})" for row in report.aside]
     lines += [_predicted(row) for row in predicted]
-    return told, "\n".join(lines) or "nothing has come"
+    text = "\n".join(lines) or "nothing has come"
+    if report.unread:
+        click.echo(text, err=True)
+        raise report.unread[0]
+    return told, text
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from assets import classes
-from assets.dispatch import hand_over, insist_ready, settle, submit
+from assets.dispatch import asked, hand_over, insist_ready, submit
 from assets.ports import Note, Options, Run
 from assets.shipments import insist_bytes, manifest_of
 from pipelines.ledger.book import SqlLedger, ledger_of
@@ -222,10 +222,10 @@ def resume(settings: Settings, period: str = "", unit: str = "") -> dict[str, An
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     joined = ledger.retry_parked(now)
     mine = [part for part in ledger.parts_in(OPEN | WAITING) if _meant(part, period, unit)]
-    asked = list(_asked(settings, mine))
+    told = list(_asked(settings, mine))
     every = [part for part in ledger.parts_in(frozenset(State)) if _meant(part, period, unit)]
     return {
-        "asked": asked,
+        "asked": told,
         "joined": len(joined),
         "in_doubt": [_row(part) for part in every if part.state in OPEN],
         "to_send": [_row(part) for part in every if part.state is State.NOT_SENT],
@@ -240,10 +240,11 @@ def _asked(settings: Settings, parts: Sequence[SentPart]) -> Iterator[dict[str, 
         try:
             run = run_of(settings, part.key, _profile(part))
             with _claimed(run, part.submission):
-                after, why = settle(run, part), ""
+                after, told = asked(run, part)
+                said, why = told.detail, ""
         except NprError as refused:
-            after, why = ledger_for(settings).part(part.msg_id), refused.what
-        yield _row(after) | {"before": part.state.value, "not_told": why}
+            after, said, why = ledger_for(settings).part(part.msg_id), "", refused.what
+        yield _row(after) | {"before": part.state.value, "said": said, "not_told": why}
 
 
 def _profile(part: SentPart) -> Profile:

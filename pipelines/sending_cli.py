@@ -154,6 +154,9 @@ def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str]:
     lines += _section("In doubt: not sent again by itself; ask the receiver, or npr resend", found["in_doubt"])
     lines += _section("Certainly not sent: npr submit sends them", found["to_send"])
     lines += _section("Handed over, waiting for an answer", found["waiting"])
+    lines += [
+        f"Of {row['msg_id']} the channel says: {row['said']}" for row in found["asked"] if row["said"] and _open(row)
+    ]
     lines += [f"Not told of {row['msg_id']}: {row['not_told']}" for row in found["asked"] if row["not_told"]]
     lines += [f"Parked answer {row['digest'][:16]} ({row['kind']}): {row['reason']}" for row in found["parked"]]
     return found, "\n".join(lines) or "nothing was ever prepared"
@@ -249,6 +252,10 @@ def diff(context: click.Context, period: str, first: int, second: int, unit: str
 def _audit_line(row: Mapping[str, Any]) -> str:
     place = f"{row['period']} {row['unit']} {row['submission'] or ''}".strip()
     return f"{row['number']:>5} {row['at'][:19]}Z {row['who']}: {row['what']} {place} {row['detail']}".rstrip()
+
+
+def _open(row: Mapping[str, Any]) -> bool:
+    return row["state"] in ("handing_over", "in_doubt")
 
 
 def _section(title: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.config import Certificates, Config, Executor, KeyFile, Profile
 from schemas.errors import WrongUse
 
+M = TypeVar("M", bound=BaseModel)
 CONFIG = "npr.toml"
 HOME = "var"
 
@@ -135,10 +136,7 @@ def _rooted(config: Config, root: Path) -> Config:
         key: one.model_copy(update={"secrets": root / one.secrets}) if one.secrets else one
         for key, one in config.databases.items()
     }
-    channels = {
-        key: one.model_copy(update={name: root / value for name, value in one if isinstance(value, Path)})
-        for key, one in config.channels.items()
-    }
+    channels = {key: _with_paths(one, root) for key, one in config.channels.items()}
     update: dict[str, Any] = {"units": units, "shipping": shipping, "ledger": ledger, "databases": databases}
     update |= {"channels": channels, "inbox": inbox}
     if config.drop.folder:
@@ -148,6 +146,13 @@ def _rooted(config: Config, root: Path) -> Config:
         update["notify"] = config.notify.model_copy(update={"mail": mail.model_copy(update=paths)})
     update |= {"dagster_yaml": root / config.dagster_yaml} if config.dagster_yaml else {}
     return config.model_copy(update={**update, "certificates": _certificates(config.certificates, root)})
+
+
+def _with_paths(part: M, root: Path) -> M:
+    """Paths of a part of the settings, and of the parts in it."""
+    update: dict[str, Any] = {name: root / value for name, value in part if isinstance(value, Path)}
+    update |= {name: _with_paths(value, root) for name, value in part if isinstance(value, BaseModel)}
+    return part.model_copy(update=update)
 
 
 def _certificates(given: Certificates, root: Path) -> Certificates:
@@ -160,4 +165,4 @@ def _certificates(given: Certificates, root: Path) -> Certificates:
     return given.model_copy(update=files | keys)
 
 
-_CERTIFICATE_FILES = ("receiver", "trust", "chain", "crl", "ocsp")
+_CERTIFICATE_FILES = ("receiver", "receiver_signing", "trust", "chain", "crl", "ocsp")

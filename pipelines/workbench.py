@@ -146,11 +146,17 @@ class DiskWorkbench:
         if not chosen.real:
             return chosen, self._rehearsal(RECEIVER).certificate
         given = config.certificates_of(unit)
-        mail = given.receiver_mail or chosen.mail
+        mail = given.receiver_mail or chosen.mail or self._mail_of_receiver(given, chosen.unit_her_id)
         holder = Holder(chosen.unit_her_id, frozenset(given.receiver_organisations))
         found = self._of_receiver(given, chosen.unit_her_id)
         certificate = newest(found, Purpose.ENCRYPTION, now, holder, trust_of(given))
         return chosen.model_copy(update={"mail": mail}), certificate
+
+    def _mail_of_receiver(self, given: Certificates, her_id: str) -> str:
+        """NPR's mail address by the Address Register; "" where none is asked, as for ways that carry no mail."""
+        if not given.address_register:
+            return ""
+        return AddressRegister(given.address_register, self.store).party(her_id).edi_address
 
     def _of_receiver(self, given: Certificates, her_id: str) -> list[x509.Certificate]:
         """NPR's certificates, from files or from the Address Register."""

@@ -26,6 +26,7 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", 
 OrganisationNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{9}$")]
 # Plain http for a stand-in on this machine alone.
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^(https://|http://(127\.0\.0\.1|localhost)(:|/|$))\S*$")]
+MailFolder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]{0,99}$")]
 FEED_DIGITS = 10  # organisation number and the digit of a feed of its own
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -88,15 +89,16 @@ class KeyFile(_Part):
 class Certificates(_Part):
     """Keys and certificates. Old and new ones may stand side by side: the newest valid one sends, all of them read.
 
-    receiver: NPR's encryption certificate, PEM. organisations: whose numbers the certificates may carry; empty: own by
-    foretakID and institusjonID, the receiver's unchecked. trust: CAs trusted as such; chain: CAs between; crl, ocsp:
-    lists and answers as fetched (PEM or DER).
+    receiver: NPR's encryption certificate, PEM. receiver_signing: those that sign its receipts. organisations: whose
+    numbers the certificates may carry; empty: own by foretakID and institusjonID, the receiver's unchecked. trust: CAs
+    trusted as such; chain: CAs between; crl, ocsp: lists and answers as fetched (PEM or DER).
     """
 
     signing: tuple[KeyFile, ...] = ()
     reading: tuple[KeyFile, ...] = ()
     own_organisations: tuple[OrganisationNumber, ...] = ()
     receiver: tuple[Path, ...] = ()
+    receiver_signing: tuple[Path, ...] = ()
     receiver_organisations: tuple[OrganisationNumber, ...] = ()
     receiver_mail: Email | None = None
     trust: tuple[Path, ...] = ()
@@ -382,7 +384,55 @@ class SftpSettings(ChannelSettings):
         return self.file_bytes
 
 
-AnyChannel = Annotated[OutboxSettings | FolderSettings | Edi20Settings | SftpSettings, Field(discriminator="kind")]
+class MailLine(_Part):
+    """One line to a mail server, always under TLS. ca: PEM of the server's CA; empty = those of the system.
+
+    tls: from the first byte (``tls``), or after STARTTLS, without which nothing is said. The password stands in an
+    environment variable or in a file of mode 0600, never here.
+    """
+
+    host: Short
+    tls: Literal["tls", "starttls"] = "tls"
+    ca: Path | None = None
+    user: Short | None = None
+    password_env: Short | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _password_kept(self) -> MailLine:
+        if bool(self.user) != bool(self.password_env or self.password_file):
+            raise ValueError("user and one of password_env and password_file go together")
+        if self.password_env and self.password_file:
+            raise ValueError("give either password_env or password_file")
+        return self
+
+
+class MailboxSettings(MailLine):
+    """The mailbox of the EDI account, by IMAP. message_bytes: larger messages are left there, and told of.
+
+    done: folder that messages go to once they are stored; empty = they are marked as seen where they lie.
+    """
+
+    port: int = Field(default=993, ge=1, le=65535)
+    folder: MailFolder = "INBOX"
+    done: MailFolder | None = None
+    message_bytes: int = Field(default=64_000_000, ge=1_000, le=64_000_000)
+
+
+class EbxmlSmtpSettings(MailLine, ChannelSettings):
+    """The packed mail by SMTP to Norsk helsenett's mail server: this program is the message handler.
+
+    mailbox: where acknowledgments and bounces come; without one, doubt is never settled by asking.
+    """
+
+    kind: Literal["ebxml-smtp"]
+    port: int = Field(default=465, ge=1, le=65535)
+    mailbox: MailboxSettings | None = None
+
+
+AnyChannel = Annotated[
+    OutboxSettings | FolderSettings | Edi20Settings | SftpSettings | EbxmlSmtpSettings, Field(discriminator="kind")
+]
 BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
 
 

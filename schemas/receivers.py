@@ -105,6 +105,14 @@ class Form(BaseModel):
         return Form.model_validate(self.model_dump() | told)
 
 
+class Answers(BaseModel):
+    """What a receiver's own messages are like. signed: a receipt without its signature counts as nobody's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signed: _Told[bool]
+
+
 class SizeLimit(_Fact):
     """The largest finished mail, in bytes."""
 
@@ -123,6 +131,7 @@ class Receiver(_Fact):
     unit_her_id: str = HerId
     mail: str = ""  # empty: only the Address Register knows
     form: Form
+    answers: Answers
 
     @property
     def real(self) -> bool:
@@ -153,7 +162,9 @@ class _Book(BaseModel):
 @cache
 def _book() -> _Book:
     raw = tomllib.loads((files("schemas") / "receivers" / "npr.toml").read_text(encoding="utf-8"))
-    receivers = [entry | {"form": raw["form"] | entry.get("form", {})} for entry in raw["receiver"]]
+    receivers = [
+        entry | {name: raw[name] | entry.get(name, {}) for name in ("form", "answers")} for entry in raw["receiver"]
+    ]
     tables = {"receivers": receivers, "limits": raw["limit"], "domains": raw["domain"], "ceiling": raw["ceiling"]}
     return _Book.model_validate(tables)
 

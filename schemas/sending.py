@@ -123,7 +123,7 @@ class Answer(_Record):
     digest: SHA-256 of the document as it came; an answer is stored once however often it comes. It is matched by
     msg_id where given, else by lopenr with institusjon_id and year. original_sha256: digest of our bytes, where the
     answer carries one. generated_at: by the sender's clock. events: what it says, oldest first. source: file or mail
-    id, for people.
+    id, for people. suspect: why it may not be believed, such as a missing signature; "" where it may.
     """
 
     digest: str
@@ -138,6 +138,7 @@ class Answer(_Record):
     original_sha256: str = ""
     source: str = ""
     detail: str = Field(default="", max_length=500)
+    suspect: str = Field(default="", max_length=500)
 
 
 class Fate(StrEnum):

@@ -5,13 +5,14 @@ Belongs here: what the tests of all channels share. Does not belong here: server
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
-import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from authority import Authority, key_of
+from cryptography import x509
 from ledgers import NOW, config, unit
 
 from pipelines.channels.common import Way
@@ -21,9 +22,10 @@ from schemas.config import Config, FolderSettings
 from schemas.layouts import message_type
 from schemas.receivers import receiver
 from schemas.records import Manifest, ShipmentOut
-from transforms.ebms import Header, soap
+from transforms.certificates import Purpose
+from transforms.ebms import Signer, signer
 from transforms.envelope import HeadMessage, Party, head
-from transforms.packing import ids_of
+from transforms.packing import Packing, ids_of, pack
 
 BODY = b'<Melding xmlns="http://www.npr.no/xmlstds/57_0_1" lopenr="1">' + b"x" * 200 + b"</Melding>"
 
@@ -49,39 +51,31 @@ def document(msg_id: str, module: str, profile: str, body: bytes = BODY) -> byte
     return before + body + after
 
 
-def mail(msg_id: str, module: str, profile: str, addresses: tuple[str, str]) -> bytes:
-    """A mail whose outer parts are those of a real one; what should be encrypted is chance. addresses: from, to."""
-    sender, to, ids = unit().sender.her_id, receiver(profile, NOW.date()), ids_of(msg_id, NOW)
-    words = to.form.routing(message_type(module).v, sender, to.unit_her_id)
-    header = Header(
+@cache
+def parties() -> tuple[Signer, x509.Certificate, x509.Certificate]:
+    """Who signs the unit's mails; what they are encrypted to (its key is ``key_of("receiver")``); the CA of both."""
+    ca = Authority.root("parties", NOW)
+    certificate = ca.issue(Purpose.SIGNING, key=key_of("unit"))
+    to = ca.issue(Purpose.ENCRYPTION, key=key_of("receiver"))
+    return signer(key_of("unit"), certificate), to, ca.certificate
+
+
+def mail(msg_id: str, module: str, profile: str, addresses: tuple[str, str], body: bytes = BODY) -> bytes:
+    """A mail as it leaves: head message around a body, encrypted, signed. addresses: from, to."""
+    sender, to = unit().sender.her_id, receiver(profile, NOW.date())
+    signs, encrypts_to, _ = parties()
+    packing = Packing(
+        gzip=False,
+        certificate=encrypts_to,
+        ids=ids_of(msg_id, NOW),
         from_her=sender,
         to_her=to.unit_her_id,
-        conversation_id=ids.conversation_id,
-        message_id=ids.message_id,
-        timestamp=NOW,
-        payload_content_id=ids.payload_content_id,
-        **words.model_dump(),
+        from_mail=addresses[0],
+        to_mail=addresses[1],
+        signer=signs,
+        **to.form.routing(message_type(module).v, sender, to.unit_her_id).model_dump(),
     )
-    lines = [
-        f"From: {addresses[0]}",
-        f"To: {addresses[1]}",
-        f"Message-ID: <{ids.mail_id}>",
-        "MIME-Version: 1.0",
-        'SOAPAction: "ebXML"',
-        f'Content-Type: multipart/related; type="text/xml"; start="<{ids.soap_content_id}>"; boundary="{ids.boundary}"',
-        "",
-        f"--{ids.boundary}",
-        'Content-Type: text/xml; charset="UTF-8"\r\nContent-Transfer-Encoding: base64',
-        f"Content-ID: <{ids.soap_content_id}>\r\n",
-        base64.encodebytes(soap(header)).decode().replace("\n", "\r\n"),
-        f"--{ids.boundary}",
-        "Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64",
-        f"Content-ID: <{ids.payload_content_id}>\r\n",
-        base64.encodebytes(os.urandom(300)).decode().replace("\n", "\r\n"),
-        f"--{ids.boundary}--",
-        "",
-    ]
-    return "\r\n".join(lines).encode()
+    return pack(document(msg_id, module, profile, body), packing)
 
 
 def dressed(
@@ -99,7 +93,7 @@ def dressed(
     documents.mkdir(parents=True, exist_ok=True)
     parts: list[ShipmentOut] = []
     for part in manifest.shipments:
-        packed = mail(part.msg_id, part.module, manifest.profile, addresses)
+        packed = mail(part.msg_id, part.module, manifest.profile, addresses, body)
         inside = document(part.msg_id, part.module, manifest.profile, body)
         (folder / part.path).write_bytes(packed)
         (documents / part.path).with_suffix(".xml").write_bytes(inside)

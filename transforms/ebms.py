@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -211,6 +211,11 @@ def _key_bytes(certificate: x509.Certificate) -> int:
     return (_public(certificate).key_size + 7) // 8
 
 
+def is_signed(envelope: bytes) -> bool:
+    """Whether an envelope made here was signed, without looking whether the signature is right."""
+    return _parsed(envelope).find("SOAP:Header/ds:Signature", _NS) is not None
+
+
 # --- verifying --------------------------------------------------------------------------------------------------------
 
 
@@ -236,9 +241,9 @@ def verify(envelope: bytes, attachments: Mapping[str, bytes]) -> x509.Certificat
         _insist(_algorithm(info, "ds:SignatureMethod") == RSA_SHA256, "its algorithm is not rsa-sha256")
         _insist(_algorithm(info, "ds:CanonicalizationMethod") == C14N, "its canonical form is not c14n 1.0")
         _public(certificate).verify(value, _c14n(info), padding.PKCS1v15(), hashes.SHA256())
-    except (ValueError, InvalidSignature, WrongUse):
+        _verify_references(root, signature, attachments)
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, WrongUse):
         raise _unsigned("its signature is wrong") from None
-    _verify_references(root, signature, attachments)
     return certificate
 
 

@@ -73,12 +73,17 @@ def ids_of(msg_id: str, timestamp: datetime) -> PackingIds:
     return PackingIds(
         message_id=ebms.message_id_of(msg_id),
         conversation_id=derived("conversation"),
-        mail_id=f"{derived('mail')}@sender.invalid",
+        mail_id=mail_id_of(msg_id),
         boundary=derived("boundary"),
         soap_content_id=derived("soap"),
         payload_content_id=derived("payload"),
         timestamp=timestamp,
     )
+
+
+def mail_id_of(msg_id: str) -> str:
+    """Message-ID, without angle brackets, of the mail with a MsgId (a UUID). ValueError for what is none."""
+    return f"{uuid.uuid5(uuid.UUID(msg_id), 'mail')}@sender.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +349,31 @@ def verify_mail(mail: bytes) -> x509.Certificate:
     payload = _payload_part(parts)
     name = str(payload.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
     return ebms.verify(_content(soap[0]), {name: _content(payload)})
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a mail of ours shows on its outside. Addresses and id as they stand in its headers; soap: its SOAP part."""
+
+    from_mail: str
+    to_mail: str
+    mail_id: str
+    soap: bytes
+
+
+def outside(start: bytes) -> Outside:
+    """The outside of a mail made here, by its first ``OUTSIDE_BYTES``. DataRefused where they do not hold it."""
+    mail = message_from_bytes(start, policy=policy.SMTP)
+    soap = next((part for part in mail.walk() if part.get_content_type() == "text/xml"), None)
+    if not isinstance(soap, EmailMessage):
+        raise DataRefused("the mail does not begin with its SOAP part", where="text/xml")
+    bare = {name: str(mail.get(name, "")).strip().removeprefix("<").removesuffix(">") for name in _OUTSIDE}
+    return Outside(bare["From"], bare["To"], bare["Message-ID"], _content(soap))
+
+
+OUTSIDE_BYTES: Final = 262_144
+"""More than the headers and the SOAP part of any mail made here."""
+_OUTSIDE: Final = ("From", "To", "Message-ID")
 
 
 def _parts(mail: bytes) -> list[EmailMessage]:

@@ -15,6 +15,7 @@ from pipelines.store import DiskStore
 from schemas.config import (
     ChannelSettings,
     Config,
+    EbxmlSmtpSettings,
     Edi20Settings,
     FolderSettings,
     SftpSettings,
@@ -77,5 +78,9 @@ def made(way: Way, settings: ChannelSettings) -> Looked:
             from pipelines.channels.sftp import Sftp  # noqa: PLC0415
 
             return Sftp(way, settings)
+        case EbxmlSmtpSettings():
+            from pipelines.channels.ebxml_smtp import EbxmlSmtp  # noqa: PLC0415
+
+            return EbxmlSmtp(way, settings)
         case _:
             return OutboxFolder(way.store, way.name)

@@ -27,6 +27,8 @@ def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart
     """Store an answer once and join it, or park it with the reason."""
     known = connection.execute(sa.select(answers).where(answers.c.digest == answer.digest)).mappings().first()
     if known:
+        if known["part_id"] is None and not answer.suspect and Answer.model_validate_json(known["record"]).suspect:
+            return _believed(connection, int(known["id"]), answer, write, as_part, joined)
         if known["part_id"] is None:
             return Taken(fate=Fate.KNOWN, reason=_reason(connection, known["id"]))
         query = joined.where(parts.c.id == known["part_id"])
@@ -43,6 +45,20 @@ def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart
     )
     chain.add_line(connection, answer.received_at, "inbox", "answer parked", detail=f"{answer.digest} {reason}")
     return Taken(fate=Fate.PARKED, part=as_part(part) if part else None, reason=reason)
+
+
+def _believed(
+    connection: sa.Connection, answer_id: int, answer: Answer, write: Step, as_part: AsPart, joined: sa.Select[Any]
+) -> Taken:
+    """The same document came before and could not be believed; now it can, and counts as if it were the first."""
+    connection.execute(sa.update(answers).where(answers.c.id == answer_id).values(record=answer.model_dump_json()))
+    part, reason = _match(connection, answer, joined)
+    mine = sa.update(parked).where(parked.c.answer_id == answer_id)
+    if part is None or reason:
+        connection.execute(mine.values(reason=reason))
+        return Taken(fate=Fate.PARKED, part=as_part(part) if part else None, reason=reason)
+    connection.execute(mine.values(joined_at=answer.received_at))
+    return _join(connection, answer_id, answer, part, write, as_part, joined)
 
 
 def _reason(connection: sa.Connection, answer_id: int) -> str:
@@ -87,6 +103,8 @@ def _match(connection: sa.Connection, answer: Answer, joined: sa.Select[Any]) ->
 
 def _against(answer: Answer, part: Row) -> str:
     """Why an answer may not be joined to the part with its MsgId or lopenr; empty where it may."""
+    if answer.suspect:
+        return answer.suspect
     if State(part["state"]) in OURS:
         return "the part it answers was never handed over by this ledger"
     also = {"lopenr": answer.lopenr, "institusjon_id": answer.institusjon_id, "year": answer.year}

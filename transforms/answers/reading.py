@@ -21,6 +21,7 @@ from schemas.sending import Answer
 from schemas.submission_states import Event
 from schemas.xsd import walk
 from transforms.answers import feedback
+from transforms.answers.bounce import is_bounce, read_bounce
 from transforms.answers.told import Told
 from transforms.answers.transport import read_transport
 from transforms.answers.unpacking import Document
@@ -48,8 +49,8 @@ MsgIdOf = Callable[[str], str]
 def read(document: Document, fields: FeedbackFields, received_at: dt.datetime, msg_id_of: MsgIdOf) -> Answered | None:
     """The answer in a document; None where it is none and does not look like one (a signature, guidance, a picture).
 
-    msg_id_of: MsgId of the part whose ebMS message has an id, or "". DataRefused for what looks like an answer and
-    cannot be used.
+    msg_id_of: MsgId of the part whose ebMS message or mail has an id, or "". DataRefused for what looks like an answer
+    and cannot be used.
     """
     data = document.data
     if len(data) > feedback.MOST:
@@ -61,6 +62,8 @@ def read(document: Document, fields: FeedbackFields, received_at: dt.datetime, m
         received_at=received_at,
         source=document.name[:200],
     )
+    if is_bounce(data):
+        return _bounce(document, base, msg_id_of)
     if _is_html(data):
         told = Told(fields, document.name)
         return _report(document, base, told, feedback.html(data, told), form="html")
@@ -135,8 +138,10 @@ def _receipt(document: Document, base: Answer) -> Answered:
     return Answered(base.model_copy(update=told | more))
 
 
-def _transport(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered:
+def _transport(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered | None:
     answer = read_transport(document.data, document.name)
+    if answer is None:
+        return None
     ref = _id(document, answer.ref)
     told = {
         "kind": "ebms acknowledgment" if answer.event is Event.ACKNOWLEDGED else "ebms error",
@@ -144,6 +149,17 @@ def _transport(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered
         "msg_id": msg_id_of(ref) or ref,
         "generated_at": _moment(answer.at),
         "detail": " ".join(answer.codes),
+    }
+    return Answered(base.model_copy(update=told))
+
+
+def _bounce(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered:
+    bounce = read_bounce(document.data, document.name)
+    told = {
+        "kind": f"delivery report {bounce.action}",
+        "events": bounce.events,
+        "msg_id": msg_id_of(bounce.mail_id) or _id(document, bounce.mail_id),
+        "detail": bounce.status,
     }
     return Answered(base.model_copy(update=told))
 

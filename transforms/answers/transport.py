@@ -47,19 +47,24 @@ class TransportAnswer:
     codes: tuple[str, ...] = ()
 
 
-def read_transport(data: bytes, where: str) -> TransportAnswer:
-    """The answer in a SOAP envelope. DataRefused for another message, or one that does not say which it answers.
+def read_transport(data: bytes, where: str) -> TransportAnswer | None:
+    """The answer in a SOAP envelope; None where it only carries a payload, which is a document of its own.
+
+    DataRefused for another message, or one that does not say which it answers.
 
     A MessageError whose errors are all warnings says nothing against the message, and with an Acknowledgment beside it
     the message arrived.
     """
     if len(data) > MOST:
         raise _refused(where, "is larger than any envelope")
-    header = parse(data, where).find("SOAP:Header", _NS)
+    envelope = parse(data, where)
+    header = envelope.find("SOAP:Header", _NS)
     if header is None:
         raise _refused(where, "is a SOAP envelope without a header")
     acknowledged = header.find("eb:Acknowledgment", _NS)
     errors = header.findall("eb:ErrorList/eb:Error", _NS)
+    if acknowledged is None and not errors and envelope.find("SOAP:Body/eb:Manifest/eb:Reference", _NS) is not None:
+        return None
     if acknowledged is None and not errors:
         raise _refused(where, "is neither an Acknowledgment nor a MessageError")
     ref = _text(header, "eb:Acknowledgment/eb:RefToMessageId") or _text(

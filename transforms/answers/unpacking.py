@@ -23,6 +23,7 @@ from typing import Final
 import pyzipper
 
 from schemas.errors import DataRefused
+from transforms.answers.bounce import is_bounce
 from transforms.opening import BLOCK, Limits, gunzip, packing
 
 LIMITS: Final = Limits(bytes=32_000_000, ratio=100, free=4_000_000, members=100)
@@ -82,6 +83,8 @@ class _Unpacking:
             content = b"".join(gunzip([data], shown(name), self._left()))
             self._count(len(content), name)
             yield from self.of(content, name.removesuffix(".gz"), depth + 1)
+        elif is_mail(data) and is_bounce(data):
+            yield Document(shown(name), data)  # whole: what it returns of our mail is no answer
         elif is_mail(data):
             for inside, content in self._attached(data, name):
                 yield from self.of(content, inside, depth + 1)

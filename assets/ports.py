@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cryptography import x509
 from pydantic import BaseModel
 
 from schemas.config import Config, Unit
@@ -36,9 +35,13 @@ from schemas.sending import (
     TransportState,
 )
 from schemas.submission_states import Event, State
-from transforms.code_validity import CodeTables, code_tables
 from transforms.due import StateLine
-from transforms.ebms import Signer
+
+if TYPE_CHECKING:  # polars, cryptography and lxml: the ledger alone needs none of them
+    from cryptography import x509
+
+    from transforms.code_validity import CodeTables
+    from transforms.ebms import Signer
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -257,6 +260,8 @@ class Codes:
 
 def _no_codes() -> Codes:
     """No list at all: every rule that needs one refuses."""
+    from transforms.code_validity import code_tables  # noqa: PLC0415 - imports polars
+
     return Codes(code_tables([], {}), "")
 
 

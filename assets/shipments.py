@@ -31,7 +31,6 @@ from assets.rulings import rulings, schema_rule, sending_day, with_overrides
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse
 from schemas.guard import Inspected
-from schemas.layouts import message_type
 from schemas.receivers import Receiver, default_limit, nhn_ceiling
 from schemas.records import (
     Findings,
@@ -46,6 +45,7 @@ from schemas.records import (
     Submission,
     digest,
 )
+from schemas.versions import message_type
 from schemas.xsd import compile_with_head, validate_stream
 from transforms import packing, split
 from transforms.addressing import insist_agreement

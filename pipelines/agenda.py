@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from assets.ports import SubmissionStates
 from pipelines.calendar_home import CalendarHome
-from pipelines.schemas_home import registry_of
+from pipelines.registry_home import registry_of
 from pipelines.settings import Settings
 from schemas.deadlines import gaps
 from schemas.errors import WrongUse
 from schemas.period import kinds
 from transforms.due import OSLO, Due, Reporter, outlook
+
+if TYPE_CHECKING:
+    from assets.ports import SubmissionStates
 
 
 def today(now: dt.datetime) -> dt.date:

@@ -11,9 +11,9 @@ import click
 
 from schemas.contract import load_contract
 from schemas.identity_rules import identity_rules
-from schemas.layouts import FOLDER
 from schemas.model import Model, load_model
 from schemas.rulebook import coverage, rulebook
+from schemas.versions import FOLDER
 from transforms.calendar_page import calendar_page
 from transforms.contract_page import contract_page
 from transforms.messages_page import message_pages, messages_page

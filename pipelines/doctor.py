@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.certificate_lines import certificate_lines
 from pipelines.channel_lines import channel_lines
-from pipelines.schemas_home import registry_of
+from pipelines.registry_home import registry_of
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
 from schemas.registry import Registry

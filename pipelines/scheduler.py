@@ -9,23 +9,22 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from assets.dispatch import insist_allowed, insist_approved, insist_overridden, insist_validated
-from assets.guards import insist_confirmed
-from assets.ports import Options, Run
-from assets.review import overrides
 from pipelines import deliveries
 from pipelines.agenda import agenda, today, unknown
 from pipelines.deliveries import Delivery
-from pipelines.ledger.book import SqlLedger
+from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.ledger.owner import owner
-from pipelines.partitions import partition_key
 from pipelines.settings import Settings
-from pipelines.workbench import DiskWorkbench
+from pipelines.store import DiskStore
 from schemas.errors import DataRefused
 from schemas.records import Key, Manifest
 from transforms.due import Due
 from transforms.starting import Facts, Need, Step, holds_period, steps
+
+if TYPE_CHECKING:
+    from pipelines.hindrance import Hindrances
 
 
 class Scheduler:
@@ -37,14 +36,11 @@ class Scheduler:
     def __init__(self, settings: Settings, now: dt.datetime, given: Mapping[str, Delivery] | None = None) -> None:
         self.settings = settings
         self.now = now
-        self._bench = DiskWorkbench(settings, Options())
+        self.ledger: SqlLedger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
+        self._store = DiskStore(settings.home)
         self._given = given
+        self._hindrances: Hindrances | None = None
         self._newest: dict[str, Delivery | None] = {}
-
-    @property
-    def ledger(self) -> SqlLedger:
-        """The ledger of this installation."""
-        return self._bench.ledger
 
     def due(self) -> list[Due]:
         """Every planned submission as it stands."""
@@ -100,49 +96,20 @@ class Scheduler:
         return known
 
     def hindrance(self, key: Key, manifest: Manifest) -> tuple[Need, str]:
-        """What keeps a prepared submission in the house, as far as records tell; empty when it may go.
+        """What keeps a prepared submission in the house, see ``pipelines.hindrance``."""
+        from pipelines.hindrance import Hindrances  # noqa: PLC0415 - a look at what is due often has nothing prepared
 
-        Dispatch asks the same once more, and reads the bytes besides.
-        """
-        run = self._bench.open(partition_key(key.period, key.unit))
-        try:
-            _insist_findings(run, manifest)
-        except DataRefused as refused:
-            return "findings", refused.what
-        try:
-            _insist_decided(run, manifest)
-        except DataRefused as refused:
-            return "approval", refused.what
-        return "", ""
+        if self._hindrances is None:
+            self._hindrances = Hindrances(self.settings)
+        return self._hindrances.of(key, manifest)
 
     def _manifest(self, key: Key) -> Manifest | None:
         """The newest submission made under the profile in force."""
         try:
-            manifest = self._bench.store.load("manifest", key, Manifest)
+            manifest = self._store.load("manifest", key, Manifest)
         except DataRefused:
             return None
         return manifest if manifest.profile == self.settings.config.profile else None
-
-
-def _insist_findings(run: Run, manifest: Manifest) -> None:
-    taken = overrides(run, manifest.dropped)
-    if manifest.profile != "rehearsal":
-        insist_overridden(manifest, taken)
-        insist_confirmed(run, manifest)
-    insist_allowed(manifest, taken)
-
-
-def _insist_decided(run: Run, manifest: Manifest) -> None:
-    if manifest.profile == "production":
-        insist_validated(run, manifest)
-    if run.config.approved_first(manifest.profile):
-        insist_approved(run, manifest)
-    elif manifest.profile == "validation":
-        raise DataRefused(
-            f"submission {manifest.submission} of {run.key} is real data for an outside service; a person sends it",
-            fix=f"npr submit {run.key.period} --unit {run.key.unit} --to validation; with approval = true in npr.toml "
-            "it leaves by itself when it is approved",
-        )
 
 
 def _naive(moment: dt.datetime) -> dt.datetime:

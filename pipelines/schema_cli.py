@@ -40,7 +40,8 @@ def _add(context: click.Context, path: Path, version: str, module: str, replace:
     """Install the official schemas in PATH, a folder or zip; from then on they count instead of ours."""
     import datetime as dt  # noqa: PLC0415
 
-    from pipelines.schemas_home import add, home_of, registry_of  # noqa: PLC0415
+    from pipelines.registry_home import registry_of  # noqa: PLC0415
+    from pipelines.schemas_home import add, home_of  # noqa: PLC0415
 
     home = home_of(context.obj["home"])
     today = dt.datetime.now(dt.UTC).date()
@@ -88,7 +89,8 @@ def _added_text(row: Row) -> str:
 @click.pass_context
 def _list(context: click.Context) -> tuple[Any, str]:
     """Show for each version and module which schema counts, ours or an official one."""
-    from pipelines.schemas_home import home_of, registry_of  # noqa: PLC0415
+    from pipelines.registry_home import registry_of  # noqa: PLC0415
+    from pipelines.schemas_home import home_of  # noqa: PLC0415
 
     registry = registry_of(home_of(context.obj["home"]))
     rows = [_of_held(registry, held) for held in registry.held()]
@@ -129,7 +131,8 @@ def _of_held(registry: Registry, held: Held) -> Row:
 @click.pass_context
 def _diff(context: click.Context, a: str, b: str) -> tuple[Any, str]:
     """Compare two schemas, A the older: MODULE:VERSION, with ours: or official: before it to pick one."""
-    from pipelines.schemas_home import home_of, registry_of  # noqa: PLC0415
+    from pipelines.registry_home import registry_of  # noqa: PLC0415
+    from pipelines.schemas_home import home_of  # noqa: PLC0415
     from schemas.errors import WrongUse  # noqa: PLC0415
     from transforms.schema_diff import diff  # noqa: PLC0415
 

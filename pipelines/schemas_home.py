@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from pipelines.registry_home import registry_of
 from pipelines.settings import HOME
 from pipelines.store import DiskStore
 from schemas import layouts
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Layout
-from schemas.registry import RECORD, Installed, Registry
+from schemas.registry import RECORD, Installed
 from schemas.xsd import XSD, compile_schema, compile_with_head, local_files, parse
 
 MOST_ENTRIES: Final = 1_000
@@ -66,11 +67,6 @@ class _Candidate:
 def home_of(given: Path | None) -> Path:
     """NPR_HOME without npr.toml: given, else the environment, else ./var."""
     return (given or Path(os.environ.get("NPR_HOME") or HOME)).resolve()
-
-
-def registry_of(home: Path) -> Registry:
-    """The registry over what lies in an NPR_HOME."""
-    return Registry(home / "schemas", home / "contract")
 
 
 def add(

@@ -10,8 +10,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from pipelines.ledger.book import SqlLedger
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
@@ -82,6 +80,8 @@ def _quarantined(store: DiskStore, key: Key) -> int:
     table = store.table("staging", "quarantine", key)
     if not taken.exists() or not table.exists() or (made.exists() and made.stat().st_mtime > taken.stat().st_mtime):
         return 0
+    import polars as pl  # noqa: PLC0415 - nothing else of a status needs it
+
     return int(pl.scan_parquet(table).select(pl.len()).collect().item())
 
 

@@ -47,7 +47,6 @@ def register(
         form = "json" if as_json else form
         with exit_codes(as_json=form == "json"):
             from pipelines.agenda import today, unknown  # noqa: PLC0415
-            from pipelines.notices import tell  # noqa: PLC0415
             from pipelines.settings import load_settings  # noqa: PLC0415
             from pipelines.status import status as look  # noqa: PLC0415
             from transforms.matrix import is_red, prometheus  # noqa: PLC0415
@@ -58,6 +57,8 @@ def register(
                 click.echo(f"npr: {line}", err=True)
             cells = [cell for cell in found.cells if not units or cell.unit in units]
             if notify:
+                from pipelines.notices import tell  # noqa: PLC0415
+
                 click.echo(f"npr: {tell(settings, found)}", err=True)
             match form:
                 case "json":

@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from assets.checkpoints import checkpoint
-from pipelines import pseudonym_key, views
+from pipelines import pseudonym_key
 from schemas.errors import DataRefused, WrongUse
 from schemas.guard import TestLabel
 from schemas.records import Key, Snapshot, Submission
@@ -168,6 +168,8 @@ class DiskStore:
 
     def publish_views(self) -> None:
         """Make the analysts' database anew."""
+        from pipelines import views  # noqa: PLC0415 - imports DuckDB
+
         with self.locked("views"):
             views.publish(self.home, self.writing)
 

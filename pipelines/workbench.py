@@ -20,8 +20,8 @@ from pipelines.codes_home import CodesHome
 from pipelines.keys import certificates_in, key_pair, own_signer, trust_of
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
+from pipelines.registry_home import registry_of
 from pipelines.rehearsal import make_rehearsal_receiver, make_rehearsal_sender
-from pipelines.schemas_home import registry_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.config import Certificates, KeyFile, Unit

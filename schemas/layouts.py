@@ -1,7 +1,8 @@
-"""Reader of the message model: versions by data year, type codes, and the layout that an XSD spells out.
+"""Reader of the message model: the layout that an XSD spells out.
 
 Belongs here: turning ``schemas/npr/`` (or an official XSD at hand) into frozen records. Does not belong here: loading
-XML safely and validating (``schemas.xsd``), or any class or attribute by name, but for those that hold one patient.
+XML safely and validating (``schemas.xsd``), versions by data year (``schemas.versions``), or any class or attribute by
+name, but for those that hold one patient.
 
 Facts about certainty and source stand in the XSD's appinfo, in a vocabulary of our own: an empty element
 ``{urn:npr-pipeline:fact}fact`` with certainty (A official, B third party, C inferred), source, codeList and note. On an
@@ -11,13 +12,12 @@ element reference it speaks of the place, on a declaration of the name. Official
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 import xmlschema
@@ -26,83 +26,20 @@ from xmlschema.validators import XsdAttribute, XsdElement, XsdGroup
 
 from schemas.errors import WrongUse
 from schemas.layout import Attribute, Layout, Node
+from schemas.versions import FOLDER, version_entry
 from schemas.xsd import CATALOGUE, XSD, local_files, parse
 
-FOLDER: Final = Path(__file__).parent / "npr"
 FACT: Final = "{urn:npr-pipeline:fact}fact"
 ROOT: Final = "Melding"
 # Below Institusjon in NPR's own modules; the municipal ones (hst, ipl) hold one person in each Notifikasjon.
 PATIENTS: Final = ("Objektholder", "PasientIdent", "Pasient", "Notifikasjon")
 HOLDERS: Final = ("Institusjon", ROOT)
-Versions = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFact:
-    """The version of the model that a data year is reported in, how sure that is, and the modules we hold for it."""
-
-    year: int
-    version: str
-    certainty: str
-    evidence: str
-    held: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CodedValue:
-    """A code with its text, as MsgHead wants it (V and DN)."""
-
-    v: str
-    dn: str
-    certainty: str
-    source: str
-
-
-def version_of(year: int, table: Versions | None = None) -> VersionFact:
-    """The version for a data year. WrongUse names the years there are. table: in place of the packaged one."""
-    years = (table or packaged_versions())["years"]
-    if str(year) not in years:
-        raise WrongUse(
-            f"{year}: no message version is known for this data year",
-            where="schemas/npr/versions.toml",
-            rule="version follows the data year",
-            fix=f"years there are: {', '.join(sorted(years))}",
-        )
-    fact = years[str(year)]
-    held = tuple(_version(fact["version"], table).get("held", ()))
-    return VersionFact(year, fact["version"], fact["certainty"], fact["evidence"], held)
-
-
-def message_type(module: str) -> CodedValue:
-    """Code and text of MsgInfo/Type (Volven 8279) for a module. WrongUse names the modules there are."""
-    types = packaged_versions()["message_types"]
-    if module not in types:
-        raise WrongUse(f"{module}: no message type is known", fix=f"modules there are: {', '.join(types)}")
-    return CodedValue(**types[module])
-
-
-def tsb_module(version: str, table: Versions | None = None) -> str:
-    """The module that carries NPR-melding-TSB. WrongUse for an unknown version. table: as for ``version_of``."""
-    return str(_version(version, table)["tsb"]["module"])
-
-
-@cache
-def packaged_versions() -> Versions:
-    """``versions.toml`` of this package: years, versions and message_types."""
-    return tomllib.loads((FOLDER / "versions.toml").read_text(encoding="utf-8"))
-
-
-def _version(version: str, table: Versions | None = None) -> Mapping[str, Any]:
-    versions = (table or packaged_versions())["versions"]
-    if version not in versions:
-        raise WrongUse(f"{version}: unknown message version", fix=f"versions there are: {', '.join(versions)}")
-    return cast("Mapping[str, Any]", versions[version])
 
 
 @cache
 def load_layout(module: str, version: str) -> Layout:
     """The layout of a module we hold an XSD for. WrongUse names the modules there are."""
-    held = _version(version)["held"]
+    held = version_entry(version)["held"]
     if module not in held:
         raise WrongUse(
             f"{module}: no XSD for version {version}",

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from schemas.codelists import code_lists
 from schemas.errors import WrongUse
-from schemas.layouts import packaged_versions
 from schemas.packaged_csv import CERTAINTIES, Row, refuse, rows
+from schemas.versions import packaged_versions
 
 FOLDER: Final = Path(__file__).parent / "npr" / "model"
 ROOT: Final = "Melding"

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas import layouts
+from schemas import versions as tables
 from schemas.contract import CURRENT, Contract, load_contract, overlaid
 from schemas.errors import DataRefused, WrongUse
 from schemas.layout import Layout
@@ -74,11 +74,11 @@ class Registry:
         if place is not None:
             return _installed_layout(place, (place / RECORD).read_text(encoding="utf-8"))
         self._insist_held(module, version)
-        return layouts.load_layout(module, version)
+        return _ours(module, version)
 
     def ours(self, module: str, version: str) -> Layout:
         """Our own layout, also where an official one counts. WrongUse when there is none."""
-        return layouts.load_layout(module, version)
+        return _ours(module, version)
 
     def xsd(self, module: str, version: str) -> Path:
         """The file of the schema that counts."""
@@ -115,15 +115,15 @@ class Registry:
         lower = [h.version for h in self.held() if h.module == module and _number(h.version) < _number(version)]
         return self.layout(module, lower[-1]) if lower else None
 
-    def version_of(self, year: int) -> layouts.VersionFact:
-        """As ``layouts.version_of``, over the laid-over table."""
-        return layouts.version_of(year, self.versions())
+    def version_of(self, year: int) -> tables.VersionFact:
+        """As ``schemas.versions.version_of``, over the laid-over table."""
+        return tables.version_of(year, self.versions())
 
     def tsb_module(self, version: str) -> str:
-        """As ``layouts.tsb_module``, over the laid-over table."""
-        return layouts.tsb_module(version, self.versions())
+        """As ``schemas.versions.tsb_module``, over the laid-over table."""
+        return tables.tsb_module(version, self.versions())
 
-    def versions(self) -> layouts.Versions:
+    def versions(self) -> tables.Versions:
         """The packaged table with ``versions.toml`` of the official folder laid over it. WrongUse names a bad entry."""
         path = self.official / "versions.toml" if self.official else None
         text = path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
@@ -148,12 +148,18 @@ class Registry:
         return self.official / version / module if known and self.official is not None else None
 
     def _insist_held(self, module: str, version: str) -> None:
-        if version not in layouts.packaged_versions()["versions"]:
+        if version not in tables.packaged_versions()["versions"]:
             raise WrongUse(
                 f"{module} {version}: there is no schema, neither official nor ours",
                 where="schemas",
                 fix="put official files in with `npr schema add PATH`; `npr schema list` shows what there is",
             )
+
+
+def _ours(module: str, version: str) -> Layout:
+    from schemas.layouts import load_layout  # noqa: PLC0415 - imports lxml and xmlschema; the tables need neither
+
+    return load_layout(module, version)
 
 
 def _text(path: Path) -> str:
@@ -191,12 +197,14 @@ def _installed_layout(place: Path, text: str) -> Layout:
         path = place / record.folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             raise _changed(place, name)
-    return layouts.read_layout(place / record.folder / record.xsd, record.module, record.version, official=True)
+    from schemas.layouts import read_layout  # noqa: PLC0415 - as in _ours
+
+    return read_layout(place / record.folder / record.xsd, record.module, record.version, official=True)
 
 
 @lru_cache(maxsize=8)
-def _laid_over(text: str, where: str) -> layouts.Versions:
-    packaged = layouts.packaged_versions()
+def _laid_over(text: str, where: str) -> tables.Versions:
+    packaged = tables.packaged_versions()
     try:
         given: Mapping[str, Any] = tomllib.loads(text)
         merged = {name: {**packaged[name], **given.get(name, {})} for name in packaged}

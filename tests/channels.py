@@ -19,9 +19,9 @@ from pipelines.channels.common import Way
 from pipelines.channels.folder import Folder
 from pipelines.store import DiskStore
 from schemas.config import Config, FolderSettings
-from schemas.layouts import message_type
 from schemas.receivers import receiver
 from schemas.records import Manifest, ShipmentOut
+from schemas.versions import message_type
 from transforms.certificates import Purpose
 from transforms.ebms import Signer, signer
 from transforms.envelope import HeadMessage, Party, head

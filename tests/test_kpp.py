@@ -17,7 +17,8 @@ from shipment import melding, opened, patients
 from spec import CONTRACT
 
 from schemas.layout import Layout
-from schemas.layouts import load_layout, read_layout, version_of
+from schemas.layouts import load_layout, read_layout
+from schemas.versions import version_of
 from schemas.xsd import compile_schema, compile_with_head, validate_stream
 from transforms.class_tables import build
 from transforms.parse import parse

@@ -13,7 +13,7 @@ import pytest
 import xmlschema
 from lxml import etree
 
-from schemas import layouts, xsd
+from schemas import layouts, versions, xsd
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, WrongUse
 from schemas.layout import Layout
@@ -109,37 +109,37 @@ def test_layouts_are_the_same_each_time_and_their_digest_covers_the_shared_types
 
 
 def test_versions_follow_the_data_year() -> None:
-    assert [layouts.version_of(year).version for year in range(2018, 2025)] == [
+    assert [versions.version_of(year).version for year in range(2018, 2025)] == [
         "53.1.2", "53.1.3", "54.0.1", "55.0.1", "56.0.1", "57.0.1", "58.0.1",
     ]  # fmt: skip
-    assert layouts.version_of(2020).certainty == "A"
-    assert layouts.version_of(2020).held == (*MODULES, "kpp")
-    assert all(layouts.version_of(year).evidence for year in range(2018, 2025))
+    assert versions.version_of(2020).certainty == "A"
+    assert versions.version_of(2020).held == (*MODULES, "kpp")
+    assert all(versions.version_of(year).evidence for year in range(2018, 2025))
 
 
 def test_unknown_things_are_refused_with_what_there_is() -> None:
     with pytest.raises(WrongUse, match=r"2031[\s\S]*2018, 2019, 2020, 2021, 2022, 2023, 2024"):
-        layouts.version_of(2031)
+        versions.version_of(2031)
     with pytest.raises(WrongUse, match=r"str[\s\S]*ord, ide, sbs"):
         layouts.load_layout("str", "54.0.1")
     with pytest.raises(WrongUse, match=r"kpp, str"):
         layouts.load_layout("err", "57.0.1")
     with pytest.raises(WrongUse, match=r"52\.0\.0"):
-        layouts.tsb_module("52.0.0")
+        versions.tsb_module("52.0.0")
     with pytest.raises(WrongUse, match="ord"):
-        layouts.message_type("xyz")
+        versions.message_type("xyz")
 
 
 def test_message_types_are_those_of_list_8279() -> None:
-    found = {module: layouts.message_type(module).v for module in ("ord", "ide", "sbs", "tsb", "kpp")}
+    found = {module: versions.message_type(module).v for module in ("ord", "ide", "sbs", "tsb", "kpp")}
     assert found == {"ord": "NPR_ORD", "ide": "NPR_IDE", "sbs": "NPR_SBS", "tsb": "NPR_TSB", "kpp": "NPR_KPP"}
-    assert layouts.message_type("ord").dn == "NPR Den vanlige NPR-meldingen (kombinasjon av flere sektorer)"
-    assert layouts.tsb_module("54.0.1") == "sbs"
+    assert versions.message_type("ord").dn == "NPR Den vanlige NPR-meldingen (kombinasjon av flere sektorer)"
+    assert versions.tsb_module("54.0.1") == "sbs"
 
 
 @pytest.mark.parametrize("year", range(2018, 2025))
 def test_what_is_named_as_held_is_there(year: int) -> None:
-    fact = layouts.version_of(year)
+    fact = versions.version_of(year)
     folder = ROOT / "schemas/npr" / fact.version
     files = {path.stem for path in folder.glob("*.xsd")} - {"NPR"}
     assert files == set(fact.held)

@@ -13,7 +13,7 @@ import xmlschema
 from lxml import etree
 
 from pipelines.docs import schema_files
-from schemas import layouts, xsd
+from schemas import layouts, versions, xsd
 from schemas.errors import WrongUse
 from schemas.layout import Layout
 from schemas.model import FOLDER, HEADERS, AttributeRow, Model, load_model, read_model
@@ -47,7 +47,7 @@ def test_the_xsds_are_current_and_made_the_same_each_time() -> None:
     files = schema_files(load_model())
     assert files == schema_files(load_model())
     assert {path: path.read_bytes() for path in files} == files
-    assert set(layouts.FOLDER.glob("*/*.xsd")) == set(files)
+    assert set(versions.FOLDER.glob("*/*.xsd")) == set(files)
 
 
 @each
@@ -75,7 +75,7 @@ def test_an_xsd_compiles_alone_and_with_its_head(version: str, module: str) -> N
 @pytest.mark.parametrize("version", VERSIONS)
 def test_files_have_the_encoding_of_the_official_ones(version: str) -> None:
     name = "UTF-8" if version == "58.0.1" else "ISO-8859-1"
-    for path in (layouts.FOLDER / version).glob("*.xsd"):
+    for path in (versions.FOLDER / version).glob("*.xsd"):
         assert path.read_bytes().startswith(f'<?xml version="1.0" encoding="{name}"?>'.encode())
 
 
@@ -139,7 +139,7 @@ def test_known_differences_are_real() -> None:
      ("58.0.1", "030101")],
 )  # fmt: skip
 def test_the_length_of_a_city_district(version: str, taken: str) -> None:
-    bydel = xmlschema.XMLSchema10(str(layouts.FOLDER / version / "NPR.xsd"), allow="local").types["bydelNr"]
+    bydel = xmlschema.XMLSchema10(str(versions.FOLDER / version / "NPR.xsd"), allow="local").types["bydelNr"]
     values = ["", "1", "12", "0301", "030101", "0301010"]
     assert [value for value in values if bydel.is_valid(value)] == taken.split()
 
@@ -159,7 +159,7 @@ def verdict(version: str, **parts: str) -> bool:
     """Whether our kpp of that version takes the cost message with these parts."""
     filled = {"kind": "B", "stamp": "", "number": "7", "institutions": UNIT.format(trust="")} | parts
     body = COST.format(space=version.replace(".", "_"), version=version, **filled)
-    return not xsd.validate_stream(xsd.compile_schema(layouts.FOLDER / version / "kpp.xsd"), [body.encode()])
+    return not xsd.validate_stream(xsd.compile_schema(versions.FOLDER / version / "kpp.xsd"), [body.encode()])
 
 
 TWO: Final = UNIT.format(trust=' foretakID="1"') + UNIT.format(trust=' foretakID="2"')
@@ -231,7 +231,7 @@ def test_ours_agrees_with_the_official_one(version: str, module: str) -> None:
 @shared
 def test_codes_of_53_are_those_of_the_official_ide() -> None:
     theirs = enumerations(SHARED / "xpr-ide-53.1.2/XPR(ide)_CodingSchemes.xsd")
-    ours = enumerations(layouts.FOLDER / "53.1.2/ide.xsd")
+    ours = enumerations(versions.FOLDER / "53.1.2/ide.xsd")
     pairs = {"list7371": "meldingstype", "list8471": "kontaktperson_type", "list9032": "type_personidentifikasjon"}
     assert {name: ours[name] for name in pairs} == {name: theirs[name_of] for name, name_of in pairs.items()}
 
@@ -257,7 +257,7 @@ VALUES: Final = [
 def test_shared_types_take_what_the_official_ones_of_the_version_take(version: str, module: str) -> None:
     ours, theirs = (
         xmlschema.XMLSchema10(str(path), allow="local").types
-        for path in (layouts.FOLDER / version / "NPR.xsd", (SHARED / OFFICIAL[version, module]).parent / "NPR.xsd")
+        for path in (versions.FOLDER / version / "NPR.xsd", (SHARED / OFFICIAL[version, module]).parent / "NPR.xsd")
     )
     for name in ("kommNr", "bydelNr", "takstNr", "oid", "guid"):
         assert [ours[name].is_valid(value) for value in VALUES] == [theirs[name].is_valid(value) for value in VALUES]
@@ -275,7 +275,7 @@ def read(change: Callable[[dict[str, str]], None]) -> Model:
     texts = tables()
     change(texts)
     modules = tomllib.loads((FOLDER / "modules.toml").read_text(encoding="utf-8"))
-    return read_model(texts, modules, layouts.packaged_versions())
+    return read_model(texts, modules, versions.packaged_versions())
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_two_rows_for_one_attribute_of_a_version_are_refused() -> None:
 
 
 def test_a_version_without_a_data_year_is_refused() -> None:
-    packaged = layouts.packaged_versions()
+    packaged = versions.packaged_versions()
     years = {year: fact for year, fact in packaged["years"].items() if fact["version"] != "55.0.1"}
     with pytest.raises(WrongUse, match=r"55\.0\.1[\s\S]*versions\.toml"):
         read_model(tables(), {}, {**packaged, "years": years})

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from spec import CONTRACT, layout, node, staged
 
-from pipelines.schemas_home import add, registry_of
-from schemas import layouts
+from pipelines.registry_home import registry_of
+from pipelines.schemas_home import add
+from schemas import layouts, versions
 from schemas.config import Unit
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, WrongUse
@@ -146,7 +147,7 @@ def test_the_version_before_is_the_nearest_lower_one(tmp_path: Path) -> None:
 # The table of versions
 
 
-def versions(tmp_path: Path, text: str) -> Registry:
+def laid_over(tmp_path: Path, text: str) -> Registry:
     (tmp_path / "versions.toml").write_text(text, encoding="utf-8")
     return Registry(tmp_path)
 
@@ -156,16 +157,16 @@ VERSION = '[versions."65.0.1"]\ntsb = { module = "tsb", certainty = "A" }\n'
 
 
 def test_a_year_is_added_as_a_file(tmp_path: Path) -> None:
-    registry = versions(tmp_path, YEAR + VERSION)
-    assert registry.version_of(2031) == layouts.VersionFact(2031, "65.0.1", "A", "made up", ())
+    registry = laid_over(tmp_path, YEAR + VERSION)
+    assert registry.version_of(2031) == versions.VersionFact(2031, "65.0.1", "A", "made up", ())
     assert registry.tsb_module("65.0.1") == "tsb"
-    assert registry.version_of(2020) == layouts.version_of(2020)
+    assert registry.version_of(2020) == versions.version_of(2020)
     with pytest.raises(WrongUse, match="2031"):
-        layouts.version_of(2031)
+        versions.version_of(2031)
 
 
 def test_a_year_is_corrected_as_a_file(tmp_path: Path) -> None:
-    registry = versions(tmp_path, '[years.2019]\nversion = "53.1.2"\ncertainty = "B"\nevidence = "told"\n')
+    registry = laid_over(tmp_path, '[years.2019]\nversion = "53.1.2"\ncertainty = "B"\nevidence = "told"\n')
     assert registry.version_of(2019).version == "53.1.2"
 
 
@@ -184,7 +185,7 @@ def test_a_year_is_corrected_as_a_file(tmp_path: Path) -> None:
 )
 def test_a_table_that_does_not_fit_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="table of versions"):
-        versions(tmp_path, text).versions()
+        laid_over(tmp_path, text).versions()
 
 
 # The mapping

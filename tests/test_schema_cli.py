@@ -19,7 +19,8 @@ from spec import CONTRACT, layout, node
 from test_registry import small
 
 from pipelines import schemas_home
-from pipelines.schemas_home import add, registry_of
+from pipelines.registry_home import registry_of
+from pipelines.schemas_home import add
 from schemas import layouts
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, NprError, WrongUse

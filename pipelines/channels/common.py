@@ -22,10 +22,10 @@ from pipelines.keys import insist_private
 from pipelines.store import DiskStore, sync
 from schemas.config import Config, Unit
 from schemas.errors import DataRefused, NprError, WrongUse
-from schemas.layouts import message_type
 from schemas.receivers import Receiver, receiver
 from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import SentPart
+from schemas.versions import message_type
 from transforms.addressing import insist_agreement
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")

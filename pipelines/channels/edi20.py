@@ -40,11 +40,11 @@ from pipelines.channels.helseid import Client, HelseId, private_key
 from schemas.config import Edi20Settings
 from schemas.edi20 import Outcome, of_answer, of_connection
 from schemas.errors import DataRefused
-from schemas.layouts import message_type
 from schemas.receivers import receivers
 from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 from schemas.submission_states import Event
+from schemas.versions import message_type
 
 BLOCK: Final = 57 * 4096  # a multiple of three, so that pieces of base64 can be put together
 TIMEOUT: Final = httpx.Timeout(30, read=100)

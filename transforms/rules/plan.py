@@ -23,10 +23,11 @@ import polars as pl
 from schemas.code_formats import packaged_formats
 from schemas.contract import Contract
 from schemas.layout import Attribute, Layout, Node
-from schemas.layouts import load_layout, packaged_versions
+from schemas.layouts import load_layout
 from schemas.models import DTYPES
 from schemas.period import Period
 from schemas.rulebook import ContentRule, untrusted
+from schemas.versions import packaged_versions
 from transforms.class_tables import nodes_of_patients
 from transforms.code_validity import CodeTables, verdict
 from transforms.rules import codes, episode, referral, units  # noqa: F401 - their functions make themselves known

@@ -12,23 +12,19 @@ the channel is certain that the part is not there may it be handed over again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from assets import guards
 from assets.checkpoints import checkpoint
 from assets.guard import guard, label_content
+from assets.permits import insist_allowed, insist_approved, insist_overridden, insist_validated, overrides
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Rejected, Run
-from assets.review import overrides
-from assets.rulings import with_overrides
 from assets.shipments import insist_bytes, manifest_of
-from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
 from schemas.sending import Presence, SentPart, TransportState
 from schemas.submission_states import OPEN, SENDABLE, Event, State
-from transforms.decided import Overridden
 
 MACHINE = "pipeline"
 
@@ -70,81 +66,9 @@ def insist_ready(run: Run, manifest: Manifest) -> None:
         insist_approved(run, manifest)
 
 
-def insist_overridden(manifest: Manifest, taken: Sequence[Overridden]) -> None:
-    """Records that NPR will leave out are sent only when a named person has taken on that many, rule by rule."""
-    left = [one for one in taken if not one.holds]
-    if manifest.findings.get("drop_record") and not manifest.dropped:
-        raise DataRefused(
-            f"submission {manifest.submission} does not say which rules drop its records; nothing was handed over",
-            rule="a check that cannot run stops",
-            fix=f"make it anew: npr run {manifest.key.period} --unit {manifest.key.unit}",
-        )
-    if left:
-        given = f"npr override {manifest.key.period} {{}} --unit {manifest.key.unit} --count {{}} --by NAME --why TEXT"
-        commands = [given.format(one.rule, one.found) for one in left]
-        records = sum(one.found for one in left)
-        raise DataRefused(
-            f"NPR would leave out {records} records by {len(left)} rules; nothing was handed over",
-            where="\n         ".join(one.text() for one in left),
-            rule="records are lost only when a named person has taken it on",
-            fix="correct the source; or, when they are to be lost:\n       " + "\n       ".join(commands),
-        )
-
-
 def _guarded(run: Run, manifest: Manifest) -> None:
     label_content(run.store, run.key, manifest)
     guard(run.store, run.key, manifest, run.config.profile)
-
-
-def insist_allowed(manifest: Manifest, taken: Sequence[Overridden] = ()) -> None:
-    """Towards NPR a dated requirement stops from its date what it warned of before; a rehearsal only shows it."""
-    stops = [ruling for ruling in with_overrides(manifest.rulings, taken) if ruling.verdict == "stop"]
-    if stops and manifest.profile != "rehearsal":
-        raise DataRefused(
-            f"{len(stops)} dated requirements of the registry stop this submission; nothing was handed over",
-            where="\n         ".join(f"{ruling.module}: {ruling.text}" for ruling in stops),
-            rule=", ".join(sorted({ruling.requirement for ruling in stops})),
-            fix="correct the source and extract again; finding.findings in npr.duckdb names the rows",
-        )
-
-
-def insist_approved(run: Run, manifest: Manifest) -> None:
-    """A named person has approved these very parts. An approval of other bytes, or one taken back, is none."""
-    approval = holding(run, DecisionKind.APPROVE, manifest)
-    if approval is None or approval.content != manifest.sealed():
-        what = "waits for approval" if approval is None else "has changed since it was approved"
-        raise DataRefused(
-            f"submission {manifest.submission} of {run.key} {what}; nothing was handed over",
-            rule="sending in production always waits for a named person",
-            fix=f"npr approve {run.key.period} --unit {run.key.unit} --submission {manifest.submission} --by NAME",
-        )
-
-
-def insist_validated(run: Run, manifest: Manifest) -> None:
-    """The same content came back clean from validation, or a named person has taken on what was found."""
-    rows = run.ledger.submissions(run.key)
-    same = [row for row in rows if row.profile == "validation" and row.content == manifest.content]
-    if any(row.state is State.ACCEPTED for row in same):
-        return
-    accepted = holding(run, DecisionKind.ACCEPT, manifest)
-    if accepted is not None and accepted.content == manifest.content:
-        return
-    found = f"it is {same[-1].state.value} there" if same else "it was never sent there"
-    raise DataRefused(
-        f"this content has not come back clean from the validation service: {found}; nothing was handed over",
-        rule="validation first",
-        fix=f"npr submit {run.key.period} --unit {run.key.unit} --to validation, or, when what was found is taken on, "
-        f"npr accept {run.key.period} --unit {run.key.unit} --by NAME --because TEXT",
-    )
-
-
-def holding(run: Run, kind: DecisionKind, manifest: Manifest) -> Decision | None:
-    """The newest decision of a kind about a profile, where it still holds. Approvals speak of one submission."""
-    found = [one for one in run.ledger.decisions(run.key, kind) if one.subject == manifest.profile]
-    if kind is DecisionKind.APPROVE:
-        found = [one for one in found if one.submission == manifest.submission]
-    newest = found[-1] if found else None
-    return newest if newest and newest.holds(run.now().date()) else None
 
 
 def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:

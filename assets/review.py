@@ -22,7 +22,7 @@ from schemas.records import Key, MessageRows, MessageSet, Snapshot, Staged, dige
 from transforms import finding_ledger as life
 from transforms import verdict
 from transforms.class_tables import nodes_of_patients
-from transforms.decided import Overridden, in_force, overridden
+from transforms.decided import in_force
 from transforms.waiting_list import COLUMNS, waiting_list
 
 LAYER = "finding"
@@ -208,8 +208,3 @@ def dropped(run: Run) -> dict[str, int]:
         pl.col("consequence") == life.DROPS, pl.col("status") != life.RESOLVED, pl.col("under").is_null()
     )
     return dict(own.group_by("rule").len().sort("rule").iter_rows())
-
-
-def overrides(run: Run, found: Mapping[str, int]) -> list[Overridden]:
-    """Each rule that drops records, held against what named persons have taken on for this period."""
-    return overridden(found, run.ledger.decisions(run.key, DecisionKind.OVERRIDE), run.now().date())

@@ -24,9 +24,10 @@ from assets import classes, guards
 from assets.accounts import accounts
 from assets.guard import expected_of, fingerprint_of_facts, inspect_part
 from assets.lake import IDENTITY_MODULES, current, message_path
+from assets.permits import overrides
 from assets.ports import LopenrTaken, Run
 from assets.rendered import Rendered
-from assets.review import dropped, overrides
+from assets.review import dropped
 from assets.rulings import rulings, schema_rule, sending_day, with_overrides
 from schemas.codelists import codes_digest
 from schemas.errors import DataRefused, WrongUse

@@ -6,29 +6,39 @@ belong here: the gates, deciding what is started (``transforms.starting``).
 
 from __future__ import annotations
 
-from assets.dispatch import insist_allowed, insist_approved, insist_overridden, insist_validated
-from assets.guards import insist_confirmed
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from assets.permits import insist_allowed, insist_approved, insist_overridden, insist_validated, overrides
 from assets.ports import Options, Run
-from assets.review import overrides
+from pipelines.ledger.owner import owner
 from pipelines.settings import Settings
-from pipelines.workbench import DiskWorkbench
+from pipelines.store import DiskStore
 from schemas.errors import DataRefused
+from schemas.period import Period
 from schemas.records import Key, Manifest
 from transforms.starting import Need
 
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from pipelines.ledger.book import SqlLedger
+
 
 class Hindrances:
-    """The gates over one installation."""
+    """The gates over one installation. now: with time zone."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._bench = DiskWorkbench(settings, Options())
+    def __init__(self, settings: Settings, ledger: SqlLedger, now: dt.datetime) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._now = now
 
     def of(self, key: Key, manifest: Manifest) -> tuple[Need, str]:
         """What the submission needs and why; empty when it may go.
 
         Dispatch asks the same once more, and reads the bytes besides.
         """
-        run = self._bench.open(f"{key.period}|{key.unit}")
+        run = self._run(key)
         try:
             _insist_findings(run, manifest)
         except DataRefused as refused:
@@ -39,10 +49,36 @@ class Hindrances:
             return "approval", refused.what
         return "", ""
 
+    def _run(self, key: Key) -> Run:
+        """A run that can be asked and has no way out: it costs no keys, no channel and no schema."""
+        config = self._settings.config
+        return Run(
+            key=key,
+            period=Period.parse(key.period),
+            unit=config.units[key.unit],
+            modules=(),
+            config=config,
+            options=Options(),
+            store=DiskStore(self._settings.home),
+            ledger=self._ledger,
+            sources=Path(),
+            now=lambda: self._now,
+            receiver=_no_way_out,
+            channel=_no_way_out,
+            pipeline="",
+            owner=owner(),
+        )
+
+
+def _no_way_out(_name: str = "") -> NoReturn:
+    raise AssertionError("a look at what may leave sends nothing")
+
 
 def _insist_findings(run: Run, manifest: Manifest) -> None:
     taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
+        from assets.guards import insist_confirmed  # noqa: PLC0415 - imports polars
+
         insist_overridden(manifest, taken)
         insist_confirmed(run, manifest)
     insist_allowed(manifest, taken)

@@ -14,8 +14,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.permits import overrides
 from assets.ports import Options
-from assets.review import overrides
 from assets.rulings import with_overrides
 from pipelines import definitions
 from pipelines.automation import PREPARE

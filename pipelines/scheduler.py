@@ -100,7 +100,7 @@ class Scheduler:
         from pipelines.hindrance import Hindrances  # noqa: PLC0415 - a look at what is due often has nothing prepared
 
         if self._hindrances is None:
-            self._hindrances = Hindrances(self.settings)
+            self._hindrances = Hindrances(self.settings, self.ledger, self.now)
         return self._hindrances.of(key, manifest)
 
     def _manifest(self, key: Key) -> Manifest | None:

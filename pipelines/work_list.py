@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from assets import guards, review
+from assets.permits import overrides
 from assets.ports import Options, Run
 from pipelines.answered import standing
 from pipelines.plan import units_of
@@ -104,7 +105,7 @@ def judged(run: Run) -> Record:
     figures, changes = _table(run, guards.FIGURES), _table(run, guards.OVERLAP)
     found = guards.judge(run, figures, guards.own_number(run))
     left = drift.stopping(found, guards.confirmed(run))
-    taken = review.overrides(run, review.dropped(run))
+    taken = overrides(run, review.dropped(run))
     waiting = review.read(run, "waiting_list")
     by_rule = lost.group_by("module", "rule", "class").agg(pl.col("rows").sum()).sort("module", "rule", "class")
     return {

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from assets.dispatch import insist_allowed
+from assets.permits import insist_allowed
 from assets.rulings import rulings, schema_rule, sending_day
 from schemas.errors import DataRefused, WrongUse
 from schemas.layouts import load_layout

@@ -18,7 +18,7 @@ from conftest import ROOT, SAMPLE, Outcome, call
 from lxml import etree
 from shipment import melding, opened
 
-from assets import dispatch, guards, review
+from assets import guards, permits
 from assets.ports import Options, Run
 from assets.rulings import with_overrides
 from pipelines.settings import load_settings
@@ -308,7 +308,7 @@ def test_records_are_lost_only_by_an_override_for_as_many(faulty: Faulty) -> Non
 
     def refusal() -> DataRefused:
         with pytest.raises(DataRefused) as stopped:
-            dispatch.insist_overridden(manifest, review.overrides(run, manifest.dropped))
+            permits.insist_overridden(manifest, permits.overrides(run, manifest.dropped))
         return stopped.value
 
     lost = manifest.dropped["EPI-20"]
@@ -317,12 +317,12 @@ def test_records_are_lost_only_by_an_override_for_as_many(faulty: Faulty) -> Non
     assert f"EPI-20: {lost} records, override by Ola Leder" in refusal().where
     assert "too few" in refusal().where
     with pytest.raises(DataRefused):
-        dispatch.insist_allowed(manifest, review.overrides(run, manifest.dropped))
+        permits.insist_allowed(manifest, permits.overrides(run, manifest.dropped))
     for rule, count in manifest.dropped.items():
         given(rule, count)
-    taken = review.overrides(run, manifest.dropped)
-    dispatch.insist_overridden(manifest, taken)
-    dispatch.insist_allowed(manifest, taken)
+    taken = permits.overrides(run, manifest.dropped)
+    permits.insist_overridden(manifest, taken)
+    permits.insist_allowed(manifest, taken)
     ruling = next(one for one in with_overrides(manifest.rulings, taken) if one.requirement == "REQ-CONTENT")
     assert ruling.verdict == "warn"
     assert f"EPI-20: {lost} records, override by Ola Leder" in ruling.text

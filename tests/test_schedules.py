@@ -1,0 +1,197 @@
+"""Schedules and sensors in Dagster's own loops: pausing, time zone, catching up, the drop folder, what is under way."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from daemon import Daemon, running
+from ledgers import NOW, T1, prepared, sent
+from ledgers import settings as sample_settings
+
+from pipelines import deliveries
+from pipelines.ledger.book import ledger_of
+from pipelines.settings import Settings
+from pipelines.store import DiskStore
+from schemas.config import Drop, Schedule
+from transforms.due import OSLO
+
+MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
+HALF_MINUTE = dt.timedelta(seconds=30)
+
+
+def settings(home: Path, *, active: bool = False) -> Settings:
+    """The sample, extracts from a drop folder alone. active: all schedules and sensors run."""
+    found = sample_settings(home)
+    units = {name: unit.model_copy(update={"extract": None}) for name, unit in found.config.units.items()}
+    given = {"units": units, "drop": Drop(folder=home.parent / "drop"), "schedule": Schedule(active=active)}
+    return Settings(found.config.model_copy(update=given), home, found.path)
+
+
+def noon(month: int, day: int) -> dt.datetime:
+    return dt.datetime(2020, month, day, 12, tzinfo=dt.UTC)
+
+
+def deliver(home: Path, taken: dt.datetime, unit: str = "sorvik", name: str = "first", rows: str = "a\n1\n") -> Path:
+    """A delivery taken at that time, and at rest since January."""
+    folder = home.parent / "drop" / unit / name
+    folder.mkdir(parents=True)
+    (folder / "episodes.csv").write_text(rows, encoding="utf-8")
+    (folder / "extract.toml").write_text(
+        f'source_system = "x"\nenvironment = "test"\nreporting_unit = "{unit}"\n'
+        f"extracted_at = {taken.replace(tzinfo=None).isoformat()}\n"
+        '[files.episodes]\npath = "episodes.csv"\nrows = 1\n',
+        encoding="utf-8",
+    )
+    for file in folder.iterdir():
+        os.utime(file, (noon(1, 31).timestamp(),) * 2)
+    return folder
+
+
+def asked(runs: list) -> list[tuple[str, str]]:  # type: ignore[type-arg]
+    """Job and partition of runs."""
+    return [(run.job_name, run.tags["dagster/partition"]) for run in runs]
+
+
+def reason(daemon: Daemon, sensor: str) -> str:
+    """Why a sensor's last tick started nothing."""
+    return daemon.last(sensor).skip_reason or ""
+
+
+def test_each_schedule_is_paused_by_itself(home: Path) -> None:
+    deliver(home, noon(5, 3))
+    with running(settings(home, active=True)) as daemon:
+        daemon.schedules(noon(3, 1))
+        daemon.pause(MONTHLY)
+        found = asked(daemon.schedules(noon(3, 2)))
+        assert ("prepare", "2019-A|sorvik") in found
+        assert not [one for one in found if "-M" in one[1]]
+        daemon.resume(MONTHLY)
+        daemon.pause(YEARLY)
+        assert asked(daemon.schedules(noon(3, 3))) == [("prepare", "2020-M02|sorvik")]
+        assert daemon.schedules(noon(5, 4)) == []  # 2020-T1 is due
+        daemon.resume(YEARLY)
+        assert ("prepare", "2020-T1|sorvik") in asked(daemon.schedules(noon(5, 5)))
+
+
+def test_ticks_are_of_norwegian_time_in_winter_and_summer(home: Path) -> None:
+    with running(settings(home, active=True)) as daemon:
+        for day in (noon(3, 27), noon(3, 28), noon(3, 30)):  # summer time began on the 29th
+            daemon.schedules(day)
+        ticks = daemon.ticks(MONTHLY)
+        assert [tick.astimezone(OSLO).hour for tick in ticks] == [6] * len(ticks)
+        assert {tick.hour for tick in ticks} == {5, 4}
+
+
+def test_after_a_week_without_a_daemon_each_report_is_asked_for_once(home: Path) -> None:
+    deliver(home, noon(3, 2))
+    with running(settings(home, active=True)) as daemon:
+        daemon.schedules(noon(3, 1))
+    with running(settings(home, active=True)) as daemon:  # the machine comes back
+        back = asked(daemon.schedules(noon(3, 10)))
+        assert len(daemon.ticks(MONTHLY)) == 1  # Dagster makes up for one tick alone, so it must ask for everything
+        assert sorted(back) == [("prepare", "2019-A|sorvik"), ("prepare", "2020-M02|sorvik")]
+        assert daemon.schedules(noon(3, 10) + HALF_MINUTE) == []
+
+
+def test_a_second_submission_is_marked_as_one(home: Path) -> None:
+    given = settings(home, active=True)
+    ledger = ledger_of(home)
+    manifest = prepared(ledger, home, modules=("ord", "ide", "sbs"))
+    DiskStore(home).save("manifest", T1, manifest)
+    sent(ledger, manifest, NOW)
+    deliver(home, noon(5, 24), "nordfjell")
+    with running(given) as daemon:
+        daemon.schedules(noon(5, 24))
+        found = [run for run in daemon.schedules(noon(5, 25)) if run.tags["dagster/partition"] == "2020-T1|nordfjell"]
+        assert [(run.job_name, run.tags["npr/what"]) for run in found] == [("prepare", "resubmit")]
+
+
+def test_a_complete_delivery_is_taken_at_the_second_look_and_once(home: Path) -> None:
+    now = noon(3, 2)
+    folder = deliver(home, now)
+    with running(settings(home)) as daemon:
+        daemon.watch("new_extracts")
+        assert daemon.sensors(now) == []
+        assert "sorvik/first: complete; it is looked at once more" in reason(daemon, "new_extracts")
+        (folder / "episodes.csv").write_text("a\n1\n2\n", encoding="utf-8")  # still being written
+        now += HALF_MINUTE
+        assert daemon.sensors(now) == []
+        now += HALF_MINUTE
+        found = daemon.sensors(now)
+        assert ("prepare", "2020-M02|sorvik") in asked(found)
+        assert {run.run_config["resources"]["workbench"]["config"]["extract"] for run in found} == {str(folder)}
+        for _ in range(2):
+            now += HALF_MINUTE
+            assert daemon.sensors(now) == []
+        deliver(home, now, name="second", rows="a\n3\n")
+        assert daemon.sensors(now + HALF_MINUTE) == []
+        again = daemon.sensors(now + 2 * HALF_MINUTE)
+        assert ("prepare", "2020-M02|sorvik") in asked(again)
+        assert {Path(run.run_config["resources"]["workbench"]["config"]["extract"]).name for run in again} == {"second"}
+
+
+def test_files_changed_in_place_are_a_new_delivery(home: Path) -> None:
+    now = noon(3, 2)
+    folder = deliver(home, now)
+    with running(settings(home)) as daemon:
+        daemon.watch("new_extracts")
+        daemon.sensors(now)
+        assert daemon.sensors(now + HALF_MINUTE)
+        (folder / "episodes.csv").write_text("a\n4\n", encoding="utf-8")
+        assert daemon.sensors(now + 2 * HALF_MINUTE) == []
+        assert ("prepare", "2020-M02|sorvik") in asked(daemon.sensors(now + 3 * HALF_MINUTE))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda folder: (folder / "extract.toml").unlink(), "no extract.toml"),
+        (lambda folder: (folder / "episodes.csv").unlink(), "a file that extract.toml names is not there"),
+        (lambda folder: (folder / "extract.toml").write_text("files = "), "not TOML"),
+        (lambda folder: (folder / "extract.toml").write_text("a = 1"), "not as agreed"),
+        (lambda folder: _other_unit(folder), "extract.toml is of another unit"),
+        (lambda folder: _outside(folder), "extract.toml names a file outside the folder"),
+    ],
+)
+def test_what_is_no_delivery_says_why(home: Path, spoil: Callable[[Path], object], why: str) -> None:
+    spoil(deliver(home, noon(3, 2)))
+    (found,) = deliveries.dropped(settings(home))
+    assert isinstance(found, deliveries.Incomplete)
+    assert found.why == why
+    assert deliveries.look([found], {found.name: "x"}) == ([], {}, [f"{found.name}: {why}"])
+
+
+def test_folders_that_are_nobodys_are_left_alone(home: Path) -> None:
+    folder = deliver(home, noon(3, 2))
+    folder.rename(folder.with_name(".first"))
+    deliver(home, noon(3, 2), unit="elsewhere")
+    assert list(deliveries.dropped(settings(home))) == []
+
+
+def _other_unit(folder: Path) -> None:
+    there = folder.parent.parent / "nordfjell"
+    there.mkdir()
+    folder.rename(there / "first")
+
+
+def _outside(folder: Path) -> None:
+    text = (folder / "extract.toml").read_text(encoding="utf-8")
+    (folder / "episodes.csv").rename(folder.parent / "episodes.csv")
+    (folder / "extract.toml").write_text(text.replace('"episodes.csv"', '"../episodes.csv"'), encoding="utf-8")
+
+
+def test_what_is_under_way_is_asked_about_again_and_again(home: Path) -> None:
+    ledger = ledger_of(home)
+    five = dt.timedelta(minutes=5)
+    with running(settings(home)) as daemon:
+        daemon.watch("running_submissions")
+        assert [run.job_name for run in daemon.sensors(NOW)] == ["recheck"]  # the first look
+        assert daemon.sensors(NOW + five) == []
+        assert reason(daemon, "running_submissions") == "nothing changed and nothing is under way"
+        sent(ledger, prepared(ledger, home, modules=("ord", "ide", "sbs")), NOW)
+        for look in (2, 3):
+            assert [run.job_name for run in daemon.sensors(NOW + look * five)] == ["recheck"]

@@ -35,7 +35,6 @@ from schemas.sending import (
     TransportState,
 )
 from schemas.submission_states import Event, State
-from transforms.due import StateLine
 
 if TYPE_CHECKING:  # polars, cryptography and lxml: the ledger alone needs none of them
     from cryptography import x509
@@ -263,13 +262,6 @@ def _no_codes() -> Codes:
     from transforms.code_validity import code_tables  # noqa: PLC0415 - imports polars
 
     return Codes(code_tables([], {}), "")
-
-
-class SubmissionStates(Protocol):
-    """Where every submission stands. Kept by the ledger."""
-
-    def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateLine]:
-        """State of each module of each submission. periods: empty = all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ Belongs here: gathering what that function asks for. Does not belong here: decid
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from pipelines.calendar_home import CalendarHome
 from pipelines.registry_home import registry_of
@@ -15,10 +14,7 @@ from pipelines.settings import Settings
 from schemas.deadlines import gaps
 from schemas.errors import WrongUse
 from schemas.period import kinds
-from transforms.due import OSLO, Due, Reporter, outlook
-
-if TYPE_CHECKING:
-    from assets.ports import SubmissionStates
+from transforms.due import OSLO, Due, Reporter, StateLine, outlook
 
 
 def today(now: dt.datetime) -> dt.date:
@@ -28,7 +24,7 @@ def today(now: dt.datetime) -> dt.date:
 
 def agenda(
     settings: Settings,
-    states: SubmissionStates,
+    states: Iterable[StateLine],
     now: dt.datetime,
     *,
     on: dt.date | None = None,
@@ -37,8 +33,9 @@ def agenda(
 ) -> list[Due]:
     """Every planned submission as it stands on a day, see ``transforms.due.outlook``.
 
-    on: by default today in Norway. since: by default 1 January of that year, so that a machine that begins is not told
-    of all it never sent; a unit's ``reports_since`` goes before. units: empty = all of npr.toml.
+    states: rows of the ledger, of any profile. on: by default today in Norway. since: by default 1 January of that
+    year, so that a machine that begins is not told of all it never sent; a unit's ``reports_since`` goes before.
+    units: empty = all of npr.toml.
     """
     day = on or today(now)
     reporters = [
@@ -50,7 +47,7 @@ def agenda(
         known = ", ".join(settings.config.units)
         raise WrongUse(f"no unit {min(unknown)!r} in {settings.path}", where="--unit", fix=f"units are {known}")
     calendar = CalendarHome(settings.home).deadlines()
-    mine = [line for line in states.states(now) if line.profile == settings.config.profile]
+    mine = [line for line in states if line.profile == settings.config.profile]
     begin = since or dt.date(day.year, 1, 1)
     return outlook(reporters, calendar, mine, day, since=begin, carriers=_carriers(settings))
 

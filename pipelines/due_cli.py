@@ -47,7 +47,7 @@ def due(
     begin = since.date() if since else None
     settings = load_settings(**context.obj)
     ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
-    found = agenda(settings, ledger, now, on=day, since=begin, units=units)
+    found = agenda(settings, ledger.states(now), now, on=day, since=begin, units=units)
     for line in unknown(settings, day):
         click.echo(f"npr: {line}", err=True)
     rows = [one.as_record() for one in (found if everything else to_do(found, day, early))]

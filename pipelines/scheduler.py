@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipelines import deliveries
@@ -20,6 +21,7 @@ from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.errors import DataRefused
 from schemas.records import Key, Manifest
+from schemas.sending import StateRow
 from transforms.due import Due
 from transforms.starting import Facts, Need, Step, holds_period, steps
 
@@ -42,9 +44,14 @@ class Scheduler:
         self._hindrances: Hindrances | None = None
         self._newest: dict[str, Delivery | None] = {}
 
+    @cached_property
+    def states(self) -> Sequence[StateRow]:
+        """Where every submission stands; asked once in a look."""
+        return self.ledger.states(self.now)
+
     def due(self) -> list[Due]:
         """Every planned submission as it stands."""
-        return agenda(self.settings, self.ledger, self.now)
+        return agenda(self.settings, self.states, self.now)
 
     def unknown(self) -> list[str]:
         """What no calendar says, so that nothing due may mean that."""

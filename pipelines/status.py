@@ -10,11 +10,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.ledger.book import SqlLedger
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.records import Key, Manifest, digest
+from schemas.sending import StateRow
 from schemas.submission_states import OPEN, State
 from transforms.due import OSLO, Due
 from transforms.matrix import Cell, Line, matrix
@@ -44,14 +44,14 @@ def status(settings: Settings, now: dt.datetime) -> Status:
     scheduler = Scheduler(settings, now)
     found = scheduler.due()
     steps = scheduler.planned(found)
-    cells = matrix(found, steps, _lines(scheduler.ledger, settings, now), _blocked(settings, steps))
+    cells = matrix(found, steps, _lines(scheduler.states, settings), _blocked(settings, steps))
     return Status(found, steps, cells, now)
 
 
-def _lines(ledger: SqlLedger, settings: Settings, now: dt.datetime) -> Mapping[tuple[str, str, int, str], Line]:
+def _lines(states: Sequence[StateRow], settings: Settings) -> Mapping[tuple[str, str, int, str], Line]:
     return {
         (row.period, row.unit, row.submission, row.module): Line(row.state.value, row.silent)
-        for row in ledger.states(now)
+        for row in states
         if row.profile == settings.config.profile
     }
 
@@ -87,7 +87,7 @@ def _quarantined(store: DiskStore, key: Key) -> int:
 
 def digest_of(settings: Settings, now: dt.datetime) -> tuple[str, bool]:
     """Digest of what the ledger says on a day, and whether something is under way."""
-    rows = Scheduler(settings, now).ledger.states(now)
+    rows = Scheduler(settings, now).states
     said = [(row.period, row.unit, row.module, row.submission, row.state.value, row.silent) for row in rows]
     return digest([str(now.astimezone(OSLO).date()), said]), any(row.state in UNDERWAY for row in rows)
 

@@ -1,7 +1,7 @@
 """Dagster's own loops of schedules and sensors over one NPR_HOME, in this process and at a time of the test's choice.
 
-Belongs here: the workspace they load (``definitions``) and one turn of each loop. Does not belong here: what is due. Runs
-are only queued, as the run coordinator of ``dagster.yaml`` does; nothing here launches them.
+Belongs here: the workspace they load (``definitions``) and one turn of each loop. Does not belong here: what is due.
+Runs are only queued, as the run coordinator of ``dagster.yaml`` does; nothing here launches them.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from daemon import Daemon, running
 from ledgers import NOW, T1, prepared, sent
@@ -51,7 +52,7 @@ def deliver(home: Path, taken: dt.datetime, unit: str = "sorvik", name: str = "f
     return folder
 
 
-def asked(runs: list) -> list[tuple[str, str]]:  # type: ignore[type-arg]
+def asked(runs: list[dg.DagsterRun]) -> list[tuple[str, str]]:
     """Job and partition of runs."""
     return [(run.job_name, run.tags["dagster/partition"]) for run in runs]
 
@@ -146,6 +147,18 @@ def test_files_changed_in_place_are_a_new_delivery(home: Path) -> None:
         assert ("prepare", "2020-M02|sorvik") in asked(daemon.sensors(now + 3 * HALF_MINUTE))
 
 
+def other_unit(folder: Path) -> None:
+    there = folder.parent.parent / "nordfjell"
+    there.mkdir()
+    folder.rename(there / "first")
+
+
+def outside(folder: Path) -> None:
+    text = (folder / "extract.toml").read_text(encoding="utf-8")
+    (folder / "episodes.csv").rename(folder.parent / "episodes.csv")
+    (folder / "extract.toml").write_text(text.replace('"episodes.csv"', '"../episodes.csv"'), encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
@@ -153,8 +166,8 @@ def test_files_changed_in_place_are_a_new_delivery(home: Path) -> None:
         (lambda folder: (folder / "episodes.csv").unlink(), "a file that extract.toml names is not there"),
         (lambda folder: (folder / "extract.toml").write_text("files = "), "not TOML"),
         (lambda folder: (folder / "extract.toml").write_text("a = 1"), "not as agreed"),
-        (lambda folder: _other_unit(folder), "extract.toml is of another unit"),
-        (lambda folder: _outside(folder), "extract.toml names a file outside the folder"),
+        (other_unit, "extract.toml is of another unit"),
+        (outside, "extract.toml names a file outside the folder"),
     ],
 )
 def test_what_is_no_delivery_says_why(home: Path, spoil: Callable[[Path], object], why: str) -> None:
@@ -170,18 +183,6 @@ def test_folders_that_are_nobodys_are_left_alone(home: Path) -> None:
     folder.rename(folder.with_name(".first"))
     deliver(home, noon(3, 2), unit="elsewhere")
     assert list(deliveries.dropped(settings(home))) == []
-
-
-def _other_unit(folder: Path) -> None:
-    there = folder.parent.parent / "nordfjell"
-    there.mkdir()
-    folder.rename(there / "first")
-
-
-def _outside(folder: Path) -> None:
-    text = (folder / "extract.toml").read_text(encoding="utf-8")
-    (folder / "episodes.csv").rename(folder.parent / "episodes.csv")
-    (folder / "extract.toml").write_text(text.replace('"episodes.csv"', '"../episodes.csv"'), encoding="utf-8")
 
 
 def test_what_is_under_way_is_asked_about_again_and_again(home: Path) -> None:

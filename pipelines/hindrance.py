@@ -70,7 +70,7 @@ class Hindrances:
         )
 
 
-def _no_way_out(_name: str = "") -> NoReturn:
+def _no_way_out(name: str = "") -> NoReturn:  # noqa: ARG001 - as a channel is asked for
     raise AssertionError("a look at what may leave sends nothing")
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.scheduler.instigation import InstigatorTick
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, freeze_time
+from dagster._core.test_utils import freeze_time
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
@@ -111,7 +112,7 @@ def running(settings: Settings) -> Iterator[Daemon]:
         found = Daemon(settings, dagster)
         _worlds.append(found)
         try:
-            with WorkspaceProcessContext(dagster, InProcessTestWorkspaceLoadTarget(origin)) as found.workspace:
+            with WorkspaceProcessContext(dagster, InProcessWorkspaceLoadTarget(origin)) as found.workspace:
                 yield found
         finally:
             _worlds.remove(found)

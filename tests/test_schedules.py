@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -55,6 +56,12 @@ def deliver(home: Path, taken: dt.datetime, unit: str = "sorvik", name: str = "f
 def asked(runs: list[dg.DagsterRun]) -> list[tuple[str, str]]:
     """Job and partition of runs."""
     return [(run.job_name, run.tags["dagster/partition"]) for run in runs]
+
+
+def extract_of(run: dg.DagsterRun) -> Path:
+    """The delivery that a run is made of."""
+    config: Any = run.run_config
+    return Path(config["resources"]["workbench"]["config"]["extract"])
 
 
 def reason(daemon: Daemon, sensor: str) -> str:
@@ -124,7 +131,7 @@ def test_a_complete_delivery_is_taken_at_the_second_look_and_once(home: Path) ->
         now += HALF_MINUTE
         found = daemon.sensors(now)
         assert ("prepare", "2020-M02|sorvik") in asked(found)
-        assert {run.run_config["resources"]["workbench"]["config"]["extract"] for run in found} == {str(folder)}
+        assert {extract_of(run) for run in found} == {folder}
         for _ in range(2):
             now += HALF_MINUTE
             assert daemon.sensors(now) == []
@@ -132,7 +139,7 @@ def test_a_complete_delivery_is_taken_at_the_second_look_and_once(home: Path) ->
         assert daemon.sensors(now + HALF_MINUTE) == []
         again = daemon.sensors(now + 2 * HALF_MINUTE)
         assert ("prepare", "2020-M02|sorvik") in asked(again)
-        assert {Path(run.run_config["resources"]["workbench"]["config"]["extract"]).name for run in again} == {"second"}
+        assert {extract_of(run).name for run in again} == {"second"}
 
 
 def test_files_changed_in_place_are_a_new_delivery(home: Path) -> None:

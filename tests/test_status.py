@@ -1,8 +1,7 @@
-"""``npr status``, ``next`` and ``due`` as people and monitoring call them: exit codes, forms, what they cost to load."""
+"""``npr status``, ``next`` and ``due`` as people and monitoring call them: exit codes, forms, what they load."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Small changes of a rule that its cases must notice.
 
-Belongs here: making the changes, of SQL and of functions. Does not belong here: the cases (``rule_cases``), counting
-(``benchmarks/mutate_rules.py``).
+Belongs here: making the changes, of SQL, of uses of code lists and of functions. Does not belong here: the cases
+(``rule_cases``), counting (``benchmarks/mutate_rules.py``).
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ COMPARED: dict[type[ast.cmpop], ast.cmpop] = {
     ast.Eq: ast.NotEq(),
     ast.NotEq: ast.Eq(),
 }
-NULLS = {"is_null": "is_not_null", "is_not_null": "is_null"}
+CALLED = {"is_null": "is_not_null", "is_not_null": "is_null", "min": "max", "max": "min"}
+JOINED = {"anti": "semi", "semi": "anti", "left": "inner"}
+SKIPPED = {"filter", "drop_nulls", "fill_null"}
 
 
 def function_mutants(name: str) -> Iterator[tuple[str, Function]]:
@@ -124,13 +126,68 @@ def _code_changes(node: ast.AST) -> Iterator[tuple[str, Callable[..., None]]]:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
         # Twice turned is not turned.
         yield "not", lambda n: setattr(n, "operand", ast.UnaryOp(op=ast.Invert(), operand=n.operand))
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in {"is_null", "is_not_null"}
-    ):
-        other = {"is_null": "is_not_null", "is_not_null": "is_null"}[node.func.attr]
-        yield other, lambda n: setattr(n.func, "attr", other)
+    if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
+        yield "other constant", lambda n: n.comparators.__setitem__(0, _other_constant(n.comparators[0].value))
+    if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant) and node.value.value in JOINED:
+        yield "other join", lambda n: setattr(n, "value", ast.Constant(JOINED[n.value.value]))
+    if isinstance(node, ast.List) and len(node.elts) > 1 and all(isinstance(one, ast.Constant) for one in node.elts):
+        for place in range(len(node.elts)):
+            yield f"key {place + 1} gone", partial(_without_element, place)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from _call_changes(node.func.attr)
+
+
+def _call_changes(name: str) -> Iterator[tuple[str, Callable[..., None]]]:
+    if name in CALLED:
+        yield CALLED[name], lambda n: setattr(n.func, "attr", CALLED[name])
+    if name in SKIPPED:
+        yield f"{name} left out", _pass_on
+
+
+def _pass_on(node: ast.Call) -> None:
+    """The call stays, and gives what it was called on."""
+    assert isinstance(node.func, ast.Attribute)
+    node.func.attr = "pipe"
+    node.args, node.keywords = [ast.parse("lambda same: same", mode="eval").body], []
+
+
+def _other_constant(value: object) -> ast.Constant:
+    return ast.Constant(f"{value}x" if isinstance(value, str) else value + 1)  # type: ignore[operator]
+
+
+def _without_element(place: int, node: ast.List) -> None:
+    del node.elts[place]
+
+
+# --- uses of code lists -----------------------------------------------------------------------------------------------
+
+ANOTHER_LIST = {"8406": "8432"}
+
+
+def code_mutants(rule: ContentRule) -> Iterator[tuple[str, ContentRule]]:
+    """What was changed, and the rule with another list, other letters or another day; each change by itself."""
+    use = rule.codes
+    assert use is not None
+    made: list[tuple[str, dict[str, Any]]] = [("day is the last of the period", {"on": "period_to"})]
+    made += [(f"on: {what}", {"on": sql}) for what, sql in _arguments(use.on)]
+    made += [(f"value: {what}", {"value": sql}) for what, sql in _arguments(use.value)]
+    if use.list is not None:
+        made.append(("another list", {"list": ANOTHER_LIST.get(use.list, "8406")}))
+    for letter in use.letters:
+        left = tuple(one for one in use.letters if one != letter)
+        made.append((f"letter {letter} gone", {"letters": left or ("H",)}))
+    for what, update in made:
+        changed_use = use.model_copy(update=update)
+        if changed_use != use:
+            yield what, rule.model_copy(update={"codes": changed_use})
+
+
+def _arguments(sql: str) -> Iterator[tuple[str, str]]:
+    """Each argument of a COALESCE alone."""
+    tree = parse_one(sql, dialect="duckdb")
+    if isinstance(tree, exp.Coalesce):
+        for one in (tree.this, *tree.expressions):
+            yield f"{one.sql(dialect='duckdb')} alone", one.sql(dialect="duckdb")
 
 
 @contextmanager
@@ -155,7 +212,19 @@ def changed(rule: ContentRule, sql: str) -> ContentRule | None:
 
 # Changes that give the same answer to every row there can be, by rule: how the change begins, and why.
 EARLIER = {"LT at ansienDato <= mottaksDato": "the earlier of two days; equal ones are either"}
-SAME: dict[str, dict[str, str]] = dict.fromkeys(("WAIT-03", "WAIT-05", "WAIT-08", "WAIT-14"), EARLIER)
+NOTHING = {"literal changed at ''": "stands for no code, and so does any text that is no code of the list"}
+UNKNOWN = {"literal changed at 0": "0 is an unknown year of birth, and nobody was born in the year 1"}
+SAME: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("WAIT-03", "WAIT-05", "WAIT-14"), EARLIER),
+    **dict.fromkeys(("EPI-07", "EPI-22"), NOTHING),
+    **dict.fromkeys(("EPI-18", "EPI-27-AGE", "PAT-12"), UNKNOWN),
+    "WAIT-08": EARLIER | NOTHING,
+    "WAIT-13": {
+        "filter left out in line 4": "only fewer rows to count for; a day before the other is never ten days after it",
+        "comparison in line 4": "the same: on the day itself no working day has passed",
+    },
+    "EPI-25": {"filter left out in line 8": "only fewer rows to look at"},
+}
 
 
 def same_in_meaning(rule: str, what: str) -> bool:

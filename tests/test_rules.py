@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rule_cases import RULES, answers, read_cases
-from rule_mutants import changed, function_mutants, in_place_of, same_in_meaning, sql_mutants
+from rule_mutants import changed, code_mutants, function_mutants, in_place_of, same_in_meaning, sql_mutants
 
 CASES = read_cases()
 
@@ -32,8 +32,16 @@ def test_a_small_change_of_a_rule_is_noticed_by_its_cases(name: str) -> None:
     assert made > 1
 
 
-def test_a_small_change_of_a_function_is_noticed_by_its_cases() -> None:
-    name = "EPI-21"
+@pytest.mark.parametrize("name", ["EPI-27-REF", "PRO-03"])
+def test_another_list_letter_or_day_is_noticed_by_its_cases(name: str) -> None:
+    made = list(code_mutants(RULES[name]))
+    assert len(made) > 3
+    for what, mutant in made:
+        assert answers(CASES[name], mutant) != CASES[name].expected, what
+
+
+@pytest.mark.parametrize("name", ["EPI-21", "PRO-05"])
+def test_a_small_change_of_a_function_is_noticed_by_its_cases(name: str) -> None:
     function = RULES[name].function or ""
     made = list(function_mutants(function))
     assert len(made) > 1

@@ -17,9 +17,11 @@ from schemas.period import kinds
 from transforms.due import OSLO, Due, Reporter, StateLine, outlook
 
 
-def today(now: dt.datetime) -> dt.date:
-    """The day in Norway. now: with time zone."""
-    return now.astimezone(OSLO).date()
+def today(settings: Settings, now: dt.datetime) -> dt.date:
+    """The day in Norway, or in a rehearsal the day that npr.toml names in its place. now: with time zone."""
+    config = settings.config
+    rehearsed = config.schedule.rehearsal_day if config.profile == "rehearsal" else None
+    return rehearsed or now.astimezone(OSLO).date()
 
 
 def agenda(
@@ -37,7 +39,7 @@ def agenda(
     year, so that a machine that begins is not told of all it never sent; a unit's ``reports_since`` goes before.
     units: empty = all of npr.toml.
     """
-    day = on or today(now)
+    day = on or today(settings, now)
     reporters = [
         Reporter(name, unit.kind, unit.isf, unit.reports_since)
         for name, unit in settings.config.units.items()

@@ -28,6 +28,7 @@ MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
 RECHECK = "recheck"
 PREPARE, SUBMIT, RESUBMIT, REVALIDATE = "prepare", "submit", "resubmit", "revalidate"
 ZONE = "Europe/Oslo"
+SHOWN = 5  # reasons of a tick
 Clock = Callable[[], dt.datetime]
 Going = Callable[[str], bool]
 """Whether the newest run of a start waits, works or refused, see ``pipelines.started``."""
@@ -96,7 +97,13 @@ def requests(
         lines = [f"{step.period} {step.unit}: {step.why}" for step in found if step.what == "wait"]
         lines += [f"{step.period} {step.unit}: {step.what} was started already" for step in meant]
         lines += scheduler.unknown()
-        yield dg.SkipReason("; ".join(lines) or "nothing is due")
+        yield dg.SkipReason(told(lines) or "nothing is due")
+
+
+def told(lines: Sequence[str]) -> str:
+    """Reasons as one text that a page can show: the first of them, and how many more there are."""
+    rest = len(lines) - SHOWN
+    return "; ".join([*lines[:SHOWN], *([f"and {rest} more, see npr next"] if rest > 0 else [])])
 
 
 def request(scheduler: Scheduler, step: Step, job: str | None = None) -> dg.RunRequest:

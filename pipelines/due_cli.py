@@ -43,9 +43,9 @@ def due(
     from transforms.due import to_do  # noqa: PLC0415
 
     now = dt.datetime.now(dt.UTC)
-    day = on.date() if on else today(now)
     begin = since.date() if since else None
     settings = load_settings(**context.obj)
+    day = on.date() if on else today(settings, now)
     ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
     found = agenda(settings, ledger.states(now), now, on=day, since=begin, units=units)
     for line in unknown(settings, day):

@@ -112,7 +112,7 @@ def coming(found: Status) -> list[dict[str, str]]:
 
 def _of_step(step: Step) -> dict[str, str]:
     if step.what == "wait":
-        text = f"waits, for {step.why}" if step.needs == "extract" else f"waits: {step.why}"
+        text = f"waits: {step.why}"
     else:
         text = f"runs job {step.what} {_WHEN[step.what]}, because {step.why}"
     return _said(step.period, step.unit, step.submission, step.what, text)

@@ -53,7 +53,7 @@ def register(
 
             settings = load_settings(**context.obj)
             found = look(settings, dt.datetime.now(dt.UTC))
-            for line in unknown(settings, today(found.at)):
+            for line in unknown(settings, today(settings, found.at)):
                 click.echo(f"npr: {line}", err=True)
             cells = [cell for cell in found.cells if not units or cell.unit in units]
             if notify:

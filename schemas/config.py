@@ -443,9 +443,13 @@ class Drop(_Part):
 
 
 class Schedule(_Part):
-    """The schedules of Dagster. active: they and the sensors run unless stopped in the pages. at: hour and minute."""
+    """The schedules of Dagster. active: they and the sensors run unless stopped in the pages. at: hour and minute.
+
+    rehearsal_day: what is due is asked as of this day; profile rehearsal alone heeds it.
+    """
 
     active: bool = False
+    rehearsal_day: dt.date | None = None
     at: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "06:00"
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from transforms.due import SILENT_HOURS, Due
-from transforms.starting import Step
+from transforms.starting import MAKES, Step
 
 RED: Final = frozenset({"red", "missed"})
 _WORDS: Final = {
@@ -35,6 +35,7 @@ _WORDS: Final = {
 WORDS: Final = (
     "no extract",
     "extract ready",
+    "held",
     "blocked",
     "waiting for approval",
     *dict.fromkeys(_WORDS.values()),
@@ -139,7 +140,9 @@ def _unsent(line: Line, step: Step | None, findings: int) -> str:
         return "blocked"
     if line.state:
         return "waiting for approval" if step and step.needs == "approval" else "prepared"
-    return "extract ready" if step and step.needs != "extract" else "no extract"
+    if step is None or step.needs == "extract":
+        return "no extract"
+    return "extract ready" if step.what in MAKES else "held"
 
 
 def is_red(cells: Iterable[Cell]) -> bool:

@@ -137,6 +137,11 @@ def test_words_of_the_matrix(word: str, found: list[Cell]) -> None:
     assert [(cell.module, cell.text) for cell in found] == [("ord", word), ("ide", word)]
 
 
+def test_what_another_report_holds_is_neither_ready_nor_without_extract() -> None:
+    one = replace(T1, held_by="2020-T2")
+    assert {cell.text for cell in matrix([one], steps([one], lambda _: NEW), {}, {})} == {"held"}
+
+
 def test_each_message_of_a_report_has_its_own_state() -> None:
     one = replace(T1, state="handed_over", number=2, standing="done")
     lines = {

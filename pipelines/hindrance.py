@@ -42,11 +42,11 @@ class Hindrances:
         try:
             _insist_findings(run, manifest)
         except DataRefused as refused:
-            return "findings", refused.what
+            return "findings", _told(refused)
         try:
             _insist_decided(run, manifest)
         except DataRefused as refused:
-            return "approval", refused.what
+            return "approval", _told(refused)
         return "", ""
 
     def _run(self, key: Key) -> Run:
@@ -68,6 +68,12 @@ class Hindrances:
             pipeline="",
             owner=owner(),
         )
+
+
+def _told(refused: DataRefused) -> str:
+    """What stands in the way, and the command that takes it away. Of handing over nothing has been said here."""
+    what = refused.what.removesuffix("; nothing was handed over")
+    return f"{what}: {refused.fix}" if refused.fix else what
 
 
 def _no_way_out(name: str = "") -> NoReturn:  # noqa: ARG001 - as a channel is asked for

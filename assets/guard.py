@@ -122,7 +122,7 @@ def _breaches(store: Store, key: Key, manifest: Manifest, profile: str) -> Itera
     if profile not in PROFILES or manifest.profile != profile or manifest.key != key:
         yield Breach("MSG-17", f"made for {manifest.key} in profile {manifest.profile}, sent as {key} in {profile}")
     snapshot = manifest.snapshot
-    _insist_same(store, key, snapshot)
+    _insist_same(store, key, manifest)
     yield from judge.of_origin(snapshot.environment, snapshot.source_system, (f.name for f in snapshot.files), profile)
     yield from _of_parts(store, key, manifest, profile)
     yield from _of_identities(store, key, manifest, profile)
@@ -132,10 +132,11 @@ def _breaches(store: Store, key: Key, manifest: Manifest, profile: str) -> Itera
         yield from _labelled(store, prints)
 
 
-def _insist_same(store: Store, key: Key, snapshot: Snapshot) -> None:
+def _insist_same(store: Store, key: Key, manifest: Manifest) -> None:
     """What the lake holds now is what the submission was made of; its own label counts, and not a copy of it."""
+    snapshot = manifest.snapshot
     if store.load("snapshot", key, Snapshot) != snapshot or store.load_snapshot(key.unit, snapshot.id) != snapshot:
-        raise _unjudged("the snapshot that the submission names is not the one that the partition has")
+        raise _run_since("the snapshot that the submission names is not the one that the partition has", key, manifest)
 
 
 def _of_parts(store: Store, key: Key, manifest: Manifest, profile: str) -> Iterator[Breach]:
@@ -161,7 +162,7 @@ def _of_identities(store: Store, key: Key, manifest: Manifest, profile: str) -> 
     modules = {message.module: message.patients for message in manifest.messages}
     made = store.load("messages", key, MessageSet)
     if made.made_of() != {manifest.snapshot.id} or {m.schema_use.module for m in made.modules} != set(modules):
-        raise _unjudged("the message tables are not those of this submission")
+        raise _run_since("the message tables are not those of this submission", key, manifest)
     for module in IDENTITY_MODULES & set(modules):
         sent = _identities(store, key, module, made)
         parsed = sum(one.persons for one in manifest.guard if one.module == module)
@@ -207,7 +208,7 @@ def _prints_of_identities(store: Store, key: Key, manifest: Manifest) -> dict[st
 def _rendered(store: Store, key: Key, manifest: Manifest) -> dict[str, list[str]]:
     rendered = store.load("fragments", key, FragmentSet)
     if rendered.made_of() != {manifest.snapshot.id}:
-        raise _unjudged("the rendered patients are not those of this submission")
+        raise _run_since("the rendered patients are not those of this submission", key, manifest)
     sums = {one.module: [batch.sha256 for batch in one.batches if batch.bytes] for one in rendered.modules}
     return {module: found for module, found in sums.items() if found}
 
@@ -231,11 +232,23 @@ def _insist(breaches: Iterable[Breach], profile: str) -> None:
         )
 
 
-def _unjudged(what: str) -> DataRefused:
+def _unjudged(what: str, fix: str = "make the report again with npr run; tell of it if it stays") -> DataRefused:
     return DataRefused(
         f"the guard cannot judge the submission: {what}; nothing was handed over",
         rule="GUARD-00: what cannot be judged does not leave",
-        fix="make the report again with npr run; tell of it if it stays",
+        fix=fix,
+    )
+
+
+def _run_since(what: str, key: Key, manifest: Manifest) -> DataRefused:
+    """The guard reads what the last run of a partition left, so an older submission is judged by a run of its own."""
+    made = f"{manifest.snapshot.extracted_at:%Y-%m-%d %H:%M}, snapshot {manifest.snapshot.id}"
+    return _unjudged(
+        what,
+        f"where {key.period} {key.unit} was run again since submission {manifest.submission}: npr submit without "
+        f"--submission sends what the newer run made. What submission {manifest.submission} says (extract of {made}) "
+        f"goes when made anew: npr run {key.period} --unit {key.unit} --profile {manifest.profile} --extract DIR; "
+        "the same extract gives the same content, as a submission with a new number",
     )
 
 

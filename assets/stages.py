@@ -16,7 +16,7 @@ from assets import dispatch, findings, fragments, identity, messages, scope, shi
 from assets.accounts import accounts
 from assets.ports import Run, Workbench
 from schemas.contract import Table, load_contract
-from schemas.errors import Bug, DataRefused, NprError
+from schemas.errors import Bug, DataRefused, NprError, of_system
 from schemas.records import (
     Delivery,
     Findings,
@@ -98,7 +98,7 @@ def _without_values(stage: Callable[[Run], BaseModel], run: Run) -> BaseModel:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Polars is no Exception, and can quote a value too
-        raise Bug(error) from None
+        raise of_system(error) or Bug(error) from None
 
 
 def _of_snapshot(record: Snapshot) -> Metadata:

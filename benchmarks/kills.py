@@ -1,91 +1,107 @@
-"""kill -9 in 500 histories and more over every channel, and the control without the ledger.
+"""kill -9 over every channel, two schedulers at once, and forced resends: what the receivers got is counted.
 
-    .venv/bin/python benchmarks/kills.py [HISTORIES]
+    .venv/bin/python benchmarks/kills.py [--channel NAME|all] [--histories 510] [--races 1000] [--resends 1000]
 
 Each history is killed at one to three points, chosen so that every point of an undisturbed run is met, and then let run
-to its end. Prints one line of figures per channel; exit code 1 when anything was lost, sent twice or left in doubt.
+to its end. Prints one line of figures per channel; exit code 1 when anything was lost, sent twice or left in doubt, or
+when the control without the ledger sent nothing twice. ``--url`` names the database for the races, else SQLite.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import argparse
+import json
 import random
+import resource
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests")]
 
-from kill_matrix import (  # noqa: E402 - after the path to it
+from contests import RESULT  # noqa: E402 - after the path to it
+from kill_matrix import (  # noqa: E402
     CHANNELS,
     Count,
-    Wire,
+    Job,
+    matrix,
     nursery,
-    once,
-    points_of,
     quick_room,
     random_kills,
     summary,
 )
-from ledgers import NOW, T1, prepared, settings  # noqa: E402
 
-from assets.dispatch import hand_over  # noqa: E402
-from assets.ports import Note  # noqa: E402
-from pipelines import sending  # noqa: E402
-from pipelines.ledger.book import ledger_of  # noqa: E402
-from schemas.records import Manifest, ShipmentOut  # noqa: E402
-from schemas.sending import Receipt  # noqa: E402
-from schemas.submission_states import Event  # noqa: E402
-
-RESENDS = 1000
+CONTROLS = 12
+ROUNDS = 50  # of races over one ledger
 
 
-def main(histories: int) -> int:
-    """Run the matrix; 0 when all its figures are what they must be."""
-    bad = 0
+def main() -> int:
+    """Run what was asked for; 0 when all figures are what they must be."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--channel", choices=[*CHANNELS, "all"], default="all")
+    words.add_argument("--histories", type=int, default=510)
+    words.add_argument("--races", type=int, default=1000)
+    words.add_argument("--resends", type=int, default=1000)
+    words.add_argument("--url", default="")
+    given = words.parse_args()
+    channels = list(CHANNELS) if given.channel == "all" else [given.channel]
     places: set[str] = set()
-    for channel in CHANNELS:
-        count, control = Count(), Count()
-        with nursery() as run, quick_room() as room:
-            points = points_of(run, room / "whole", channel)
-            dice = random.Random(channel)
-            for n in range(histories // len(CHANNELS) + 1):
-                kills = [f"*#{n % len(points) + 1}", *random_kills(dice, len(points))[1:]]
-                once(run, room / str(n), channel, kills, count)
-            for n in range(20):
-                kill = random_kills(dice, len(points))[:1]
-                once(run, room / f"control-{n}", channel, kill, control, ledger_on=False)
-        places |= set(count.places)
-        figures = {name: value for name, value in summary(count).items() if name != "places"}
-        print(f"{channel}: {figures}, named points killed at {len(count.places)}; control: {control.twice} sent twice")
-        bad += count.lost + count.twice + count.unresolved
-        bad += not control.twice  # a count that finds no duplicate where there must be some proves nothing
+    bad = 0
+    with nursery() as job:
+        for channel in channels:
+            if given.histories:
+                bad += histories(job, channel, -(-given.histories // len(channels)), places)
+            if given.resends:
+                bad += resends(job, channel, given.resends)
+        if given.races:
+            bad += races(job, given.races, given.url)
     print(f"named points killed at: {len(places)}: {', '.join(sorted(places))}")
-    print(f"{RESENDS} forced resends: {resends()} form of the bytes and MsgId")
-    return int(bad > 0 or len(places) < 40)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"{sum(one.ru_utime + one.ru_stime for one in used):.0f} s CPU")
+    return int(bad > 0)
 
 
-def resends() -> int:
-    """How many forms of the bytes of one part arrive in a thousand forced resends; one is right."""
-    forms = set()
+def histories(job: Job, channel: str, number: int, places: set[str]) -> int:
+    """Histories of one channel, and the control; how much of it is not as it must be."""
+    count, control = Count(), Count()
+    with quick_room() as room, matrix(job, channel, room) as made:
+        points = made.points(room / "whole")
+        dice = random.Random(channel)
+        for n in range(number):
+            first = n * len(points) // number + 1 if number < len(points) else n % len(points) + 1
+            made.once(room / str(n), [f"*#{first}", *random_kills(dice, len(points))[1:]], count)
+        for n in range(CONTROLS):
+            kill = f"*#{dice.randint(len(points) // 3, len(points))}"
+            made.once(room / f"control-{n}", [kill], control, ledger_on=False)
+    places |= set(count.places)
+    told = summary(count) | {"control_twice": control.twice, "named_points": len(set(points))}
+    print(f"{channel}: {told}", flush=True)
+    return count.lost + count.twice + count.unresolved + (not control.twice)
 
-    class Receiver(Wire):
-        def hand_over(self, part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
-            forms.add((part.msg_id, manifest.submission, path.read_bytes()))
-            return Receipt(reference="", at=NOW)
 
-    with quick_room() as room:
-        home = room / "home"
-        ledger = ledger_of(home)
-        manifest = prepared(ledger, home, modules=("ord",))
-        run = sending.run_of(settings(home), T1, "rehearsal")
-        assert ledger.claim(T1, 1, run.owner, dt.datetime.now(dt.UTC))
-        (file,) = manifest.shipments
-        folder = run.store.shipments(T1, 1)
-        for n in range(RESENDS + 1):
-            event = Event.RESEND if n else Event.BEGIN
-            hand_over(run, Receiver(room), manifest, file, folder, event, Note("benchmark", NOW))
-    return len(forms)
+def resends(job: Job, channel: str, times: int) -> int:
+    """Forced resends of one part; 0 when all that arrived are the same bytes under one MsgId."""
+    with quick_room() as room, matrix(job, channel, room) as made:
+        code = made.run(room / "home", act="contests.resends", times=times)
+        assert code == 0, made.said(room / "home")
+        found = json.loads((room / RESULT).read_bytes())
+    print(f"{channel}, forced resends: {found}", flush=True)
+    return int((found["arrived"], found["forms"], found["ours"]) != (times + 1, 1, 1))
+
+
+def races(job: Job, number: int, url: str) -> int:
+    """Races of two processes; 0 when in each of them one submitted, and each part arrived once."""
+    total: dict[str, int] = {}
+    while total.get("rounds", 0) < number:
+        with quick_room() as room:
+            code = job(room / "home", act="contests.race", rounds=min(ROUNDS, number), url=url)
+            assert code == 0, (room / "said").read_text(encoding="utf-8")
+            found = json.loads((room / RESULT).read_bytes())
+        total = {name: total.get(name, 0) + value for name, value in found.items()}
+        if url:
+            break  # one database, one ledger
+    print(f"races over {'PostgreSQL' if url else 'SQLite'}: {total}", flush=True)
+    return len({total[name] for name in ("rounds", "started", "sent", "arrived", "begun")}) - 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))
+    sys.exit(main())

@@ -32,7 +32,7 @@ from pipelines import (
     validate_cli,
     worker_cli,
 )
-from schemas.errors import Bug, NprError
+from schemas.errors import Bug, NprError, of_system
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -64,15 +64,20 @@ def _settings(context: click.Context, **overrides: Any) -> Settings:  # noqa: AN
 
 
 def command(name: str, group: click.Group | None = None) -> Callable[[Callable[P, Any]], click.Command]:
-    """A command of ``npr`` or a group in it. The body returns (record, text): the record is printed with --json."""
+    """A command of ``npr`` or a group in it. The body returns (record, text): the record is printed with --json.
+
+    A third value is the exit code of what is printed all the same, for whoever watches by exit codes.
+    """
 
     def decorate(body: Callable[P, Any]) -> click.Command:
         @wraps(body)
         def inner(*args: P.args, **kwargs: P.kwargs) -> None:
             as_json = bool(kwargs.pop("as_json", False))
             with _exit_codes(as_json=as_json):
-                record, text = body(*args, **kwargs)
+                record, text, *code = body(*args, **kwargs)
                 click.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else text)
+                if any(code):
+                    sys.exit(code[0])
 
         option = click.option(
             "--json", "as_json", is_flag=True, help="print one JSON value on stdout, all else on stderr"
@@ -116,7 +121,7 @@ def _refusal(error: BaseException) -> NprError | None:
         return error
     from pipelines.runner import user_error  # noqa: PLC0415 - imports Dagster
 
-    return user_error(error)
+    return user_error(error) or of_system(error)
 
 
 @command("run")

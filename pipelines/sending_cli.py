@@ -145,8 +145,11 @@ def submit(context: click.Context, period: str, unit: str, profile: Profile, sub
 @click.option("--period", default="", help="only this period")
 @click.option("--unit", default="", help="only this unit")
 @click.pass_context
-def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str]:
-    """Ask what became of everything under way, and say what is certain and what is not. Sends nothing."""
+def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str, int]:
+    """Ask what became of everything under way, and say what is certain and what is not. Sends nothing.
+
+    Exit code 1 when something stays in doubt.
+    """
     from pipelines import sending  # noqa: PLC0415
 
     found = sending.resume(_settings(context), _key(period, "").period if period else "", unit)
@@ -159,7 +162,7 @@ def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str]:
     ]
     lines += [f"Not told of {row['msg_id']}: {row['not_told']}" for row in found["asked"] if row["not_told"]]
     lines += [f"Parked answer {row['digest'][:16]} ({row['kind']}): {row['reason']}" for row in found["parked"]]
-    return found, "\n".join(lines) or "nothing was ever prepared"
+    return found, "\n".join(lines) or "nothing was ever prepared", int(bool(found["in_doubt"]))
 
 
 @click.argument("msg_id")

@@ -20,7 +20,6 @@ is certain about submissions (``pipelines.ledger``); the analysts' database (``p
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import os
 import shutil
 import socket
@@ -36,7 +35,7 @@ from pydantic import BaseModel, ValidationError
 
 from assets.checkpoints import checkpoint
 from pipelines import pseudonym_key
-from schemas.errors import DataRefused, WrongUse
+from schemas.errors import SYSTEM, DataRefused, WrongUse
 from schemas.guard import TestLabel
 from schemas.records import Key, Snapshot, Submission
 
@@ -247,16 +246,12 @@ def _list_gone(folder: Path, what: str) -> DataRefused:
     )
 
 
-# What a disk or its owner may say no with; any other error of the system is a bug of ours.
-_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EFBIG}
-
-
 @contextmanager
 def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _SYSTEM:
+        if error.errno not in SYSTEM:
             raise
         raise DataRefused(
             f"{path.name} cannot be written: {error.strerror}; what was there before is unharmed",

@@ -8,9 +8,24 @@ None of these may carry a value out of a row: no number, name or date of a patie
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 SHOWN_FRAMES = 6
+SYSTEM = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EFBIG,
+    }
+)
+"""What a disk or its owner may say no with; any other error of the system is a bug of ours."""
 
 
 class NprError(Exception):
@@ -44,6 +59,17 @@ class NprError(Exception):
 
 class DataRefused(NprError):
     """The data or a gate refused (exit code 1)."""
+
+
+def of_system(error: BaseException) -> DataRefused | None:
+    """The refusal that a no of the disk or its owner is, whoever met it; None for anything else."""
+    if not isinstance(error, OSError) or error.errno not in SYSTEM:
+        return None
+    return DataRefused(
+        f"a file cannot be read or written: {error.strerror}; what was there before is unharmed",
+        where=str(error.filename) if isinstance(error.filename, str) else "",
+        fix="make room, or mend disk or permissions, and run again",
+    )
 
 
 class Bug(RuntimeError):

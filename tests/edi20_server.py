@@ -3,7 +3,8 @@
 Belongs here: what a client meets: nonce challenge, replayed and wrong proofs refused, tokens that run out, 423, size
 limit, a hang after accepting, status that comes late and in any order, notifications. Does not belong here: our client.
 
-Everything a server knows of one test lies below one room, a path of the address: ``/room/messages``.
+Everything a server knows of one test lies below one room, a path of the address: ``/room/messages``. As a process of
+its own (``apart``) it says at ``/room/taken`` what it has taken: in the order of arrival, MsgId and SHA-256.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -20,8 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
@@ -68,6 +73,21 @@ class Server(ThreadingHTTPServer):
         self.nonces: set[str] = set()
         self.lock = threading.Lock()
         self.ended = threading.Event()
+        self.quiet = threading.Condition()
+        self.at_work = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the library has it
+        """Count a line from the moment it is taken, so that whoever asks later finds all that came before."""
+        with self.quiet:
+            self.at_work += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """The end of a line."""
+        super().shutdown_request(request)
+        with self.quiet:
+            self.at_work -= 1
+            self.quiet.notify_all()
 
     def url(self, room: str) -> str:
         """Address of a room's API; its token endpoint is ``/connect/token`` below it."""
@@ -90,6 +110,26 @@ def running(client_key: RSAKey | ECKey) -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def apart(key: Path) -> Iterator[str]:
+    """A server in a process of its own; its address. key: of the client, PEM."""
+    command = [sys.executable, __file__, str(key)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            process.wait(20)
+
+
+def taken(url: str, room: str) -> list[tuple[str, str]]:
+    """What a server apart has taken, when it is at rest: MsgId and SHA-256 of each document, in order."""
+    with urlopen(f"{url}/{room}/taken", timeout=30) as answer:  # noqa: S310 - our own server
+        return [(name, digest) for name, digest in json.load(answer)]
 
 
 class _Refused(Exception):
@@ -122,6 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         _, room_name, *rest = urlsplit(self.path).path.split("/")
         room, place = self.server.rooms[room_name], "/".join(rest)
         room.calls.append(f"{self.command} {place}")
+        if place == "taken":
+            with self.server.quiet:  # all that a killed client has sent is dealt with first
+                self.server.quiet.wait_for(lambda: self.server.at_work == 1, 10)
+            taken = [(name, hashlib.sha256(content).hexdigest()) for name, content in room.arrived]
+            self._answer(200, taken, {"Connection": "close"})
+            return
         posting = self.command == "POST" and place.casefold() == "messages"
         fault = room.faults.pop(0) if posting and room.faults else None
         if fault == "drop":
@@ -276,3 +322,15 @@ class _Handler(BaseHTTPRequestHandler):
 def _insist(holds: bool, status: int, why: str, code: int = 0) -> None:  # noqa: FBT001
     if not holds:
         raise _Refused(status, code, why)
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    key = RSAKey.import_key(Path(sys.argv[1]).read_bytes())
+    with running(key) as server:
+        print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201 - the address, for whoever started it
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,12 +30,13 @@ def serve(job: Run) -> None:
 
 
 @contextmanager
-def nursery(program: str) -> Iterator[Run]:
+def nursery(program: str, preload: str = "") -> Iterator[Run]:
     """A function that has a job done in a process of its own, and gives its exit code: -9 when it was killed.
 
-    program: Python that ends in ``serve``.
+    program: Python that ends in ``serve``. preload: a library that its processes load before all others.
     """
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+    environment |= {"LD_PRELOAD": preload} if preload else {}
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as server:

@@ -12,6 +12,7 @@ dovecot, whose box is ``edi``.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import imaplib
 import os
@@ -102,6 +103,25 @@ class MailServers:
             line.sendmail(sender, [to], mail)
         self.wait_for(name, before + 1)
 
+    def drop(self, name: str, file: str, mail: bytes) -> None:
+        """Put a mail into a mailbox as a delivery does; once, however often the file's name comes."""
+        box, owner = self.boxes / name, self.boxes.stat()
+        for path in (box, *(box / part for part in ("new", "cur", "tmp"))):
+            if not path.is_dir():
+                path.mkdir()
+                os.chown(path, owner.st_uid, owner.st_gid)
+        if not list(box.glob(f"*/{file}*")):
+            (box / "tmp" / file).write_bytes(mail)
+            os.chown(box / "tmp" / file, owner.st_uid, owner.st_gid)
+            (box / "tmp" / file).rename(box / "new" / file)
+
+    def rest(self) -> None:
+        """Wait until exim has dealt with all that it was given: no process but the first one, and nothing queued."""
+        until, mark = time.monotonic() + SECONDS, os.fsencode(self.boxes.parent / "exim.conf")
+        while _having(mark) > 1 or any((self.boxes.parent / "spool" / "input").rglob("*-D")):
+            assert time.monotonic() < until, "exim does not come to rest"
+            time.sleep(0.02)
+
     def wait_for(self, name: str, number: int) -> list[bytes]:
         """The mails of a mailbox once there are so many; exim delivers a moment after it has taken them."""
         until = time.monotonic() + SECONDS
@@ -158,6 +178,15 @@ def _running(exim: str, dovecot: str) -> Iterator[MailServers]:
             for port in (made.imap, made.imaps):
                 _wait(lambda port=port: _knock(port), second, folder / "dovecot.log")  # type: ignore[misc]
             yield made
+
+
+def _having(word: bytes) -> int:
+    """Number of processes that have a word in their command line."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # gone since
+            found += word in path.read_bytes()
+    return found
 
 
 def _knock(port: int) -> None:

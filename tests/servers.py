@@ -1,4 +1,4 @@
-"""Real servers for tests: a PostgreSQL of our own, and a Redis.
+"""Real servers for tests: a PostgreSQL of our own, a Redis, an OpenSSH server.
 
 Belongs here: starting a private server in a temporary folder and ending it. Does not belong here: what is in it.
 
@@ -67,6 +67,21 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/{number}"
 
 
+@dataclass(frozen=True)
+class Area:
+    """An OpenSSH server with keys of its own: files are those of this machine. host_key, other: kind and key."""
+
+    port: int
+    key: Path
+    other: str
+    host_key: str
+
+    @property
+    def user(self) -> str:
+        """Whoever runs the tests."""
+        return pwd.getpwuid(os.geteuid()).pw_name
+
+
 def wanting(program: str) -> None:
     """Skip for want of a program; in CI nothing may be skipped."""
     if os.environ.get("CI"):
@@ -122,6 +137,33 @@ def running_redis(program: str) -> Iterator[Redis]:
         with _process(command, environment, folder / "log") as process:
             _wait(lambda: socket.create_connection(("127.0.0.1", server.port), 1).close(), process, folder / "log")
             yield server
+
+
+def sshd_program() -> str | None:
+    """The server of OpenSSH, which has to be called by its whole path."""
+    return shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
+
+
+@contextmanager
+def running_sshd(program: str) -> Iterator[Area]:
+    """A server for SFTP that lets the user of the tests in by a key, gone when the block ends."""
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with _private_folder("npr-sshd-") as (folder, environment, _):
+        for name in ("host", "other", "client"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        (folder / "authorized").write_bytes((folder / "client.pub").read_bytes())
+        port = _free_port()
+        lines = [f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder}/host", "PidFile none", "UsePAM no"]
+        lines += [f"AuthorizedKeysFile {folder}/authorized", "PasswordAuthentication no", "StrictModes no"]
+        lines += ["PermitRootLogin yes", "Subsystem sftp internal-sftp"]
+        (folder / "sshd_config").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command: list[str | Path] = [program, "-D", "-e", "-f", folder / "sshd_config"]
+        host, other = (
+            " ".join((folder / f"{name}.pub").read_text(encoding="utf-8").split()[:2]) for name in ("host", "other")
+        )
+        with _process(command, environment, folder / "log") as process:
+            _wait(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), process, folder / "log")
+            yield Area(port, folder / "client", other, host)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from edi20_server import Room, Server, running
 from joserfc.jwk import RSAKey
 from ledgers import T1, prepared
 
+from assets.checkpoints import arm
 from assets.ports import InDoubt, NotHandedOver
 from pipelines.channels import helseid
 from pipelines.channels.edi20 import Edi20
@@ -72,6 +74,18 @@ def bench(tmp_path: Path, server: Server, request: pytest.FixtureRequest) -> Ben
 
 
 # --- posting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_journal_that_cannot_be_written_makes_no_doubt_of_an_answer(bench: Bench, version: int) -> None:
+    channel = bench.channel(version=version)
+    arm(fail=f"journal.done#1:{errno.ENOSPC}")
+    try:
+        reference = bench.send(channel)
+    finally:
+        arm()
+    assert reference == bench.room.ids[bench.manifest.shipments[0].msg_id]
+    assert channel.ask(bench.part(reference=reference)).presence is Presence.THERE
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -291,6 +291,18 @@ def test_where_the_guard_cannot_judge_nothing_leaves(
     assert numbers(1)[0] not in f"{refused.value}{refused.value.__cause__}"
 
 
+def test_an_older_submission_than_the_last_run_says_how_it_can_go(ready: tuple[Desk, Run]) -> None:
+    desk, run = ready
+    manifest = run.store.load("manifest", KEY, Manifest)
+    run.store.save("snapshot", KEY, manifest.snapshot.model_copy(update={"id": "later"}))
+    with pytest.raises(NprError, match="is not the one that the partition has") as refused:
+        dispatch.dispatch(run)
+    assert f"run again since submission {manifest.submission}" in refused.value.fix
+    assert f"npr run {PERIOD} --unit {UNIT} --profile production --extract" in refused.value.fix
+    assert manifest.snapshot.id in refused.value.fix
+    assert desk.left == []
+
+
 @pytest.mark.parametrize(
     ("made", "sent"), [("production", "validation"), ("production", "rehearsal"), ("production", "")]
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 import sqlite3
 from itertools import permutations
 from pathlib import Path
@@ -103,6 +105,19 @@ def test_every_transaction_is_on_the_disk(ledger: SqlLedger) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_a_folder_that_cannot_be_made_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "mkdir", no)
+    with pytest.raises(DataRefused, match=os.strerror(error)) as refused:
+        ledger_of(tmp_path / "var")
+    assert "mend access to the ledger" in refused.value.fix
 
 
 def test_a_password_in_npr_toml_is_refused_and_not_shown(home: Path) -> None:

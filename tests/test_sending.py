@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,13 @@ from ledgers import NOW, T1, prepared, sent, settings
 
 from assets.dispatch import hand_over, settle, submit
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
+from assets.stages import _without_values
 from pipelines import sending
 from pipelines.channels import OutboxFolder
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.store import DiskStore
 from schemas.decisions import DecisionKind
-from schemas.errors import DataRefused, WrongUse
+from schemas.errors import DataRefused, WrongUse, of_system
 from schemas.records import Manifest, RulingOut, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 from schemas.submission_states import Event, State
@@ -262,9 +265,12 @@ def test_resume_says_what_is_certain_and_sends_nothing(home: Path, ledger: SqlLe
     assert "wire took a part before and is no longer there to be asked" in found["asked"][0]["not_told"]
     assert (row["module"], row["state"]) == ("ord", "handing_over")
     outcome = call("resume", "--json", home=home)
-    assert outcome.code == 0, outcome.err
+    assert outcome.code == 1, outcome.err  # what watches by exit codes hears of it
     assert outcome.json["in_doubt"][0]["msg_id"] == row["msg_id"]
+    assert "In doubt: not sent again by itself" in call("resume", home=home).out
     assert len(wire.arrived) == 1
+    settle(replace(run, channel=_always(wire)), ledger.part(row["msg_id"]))
+    assert call("resume", "--json", home=home).code == 0
 
 
 def test_forced_resends_are_byte_identical(home: Path, ledger: SqlLedger, run: Run, wire: Wire) -> None:
@@ -325,6 +331,20 @@ def test_the_commands_on_a_real_report(finished: Finished) -> None:
     lines = call("audit", "--unit", "sorvik", "--json", home=home).json
     assert [line["what"] for line in lines][:4] == ["seal", "seal", "seal", "prepared"]
     assert {line["unit"] for line in lines} == {"sorvik"}
+
+
+def test_a_disk_that_says_no_is_no_bug(home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
+
+    prepared(ledger, home)
+    monkeypatch.setattr(sending, "submit", no)
+    outcome = call("submit", "2020-T1", "--unit", "nordfjell", "--to", "rehearsal", home=home)
+    assert (outcome.code, "Input/output error" in outcome.err, "where: some/file" in outcome.err) == (1, True, True)
+    with pytest.raises(DataRefused, match="Input/output error"):
+        _without_values(no, None)  # type: ignore[arg-type]
+    assert of_system(OSError(errno.ENOENT, "x")) is None
+    assert of_system(ValueError()) is None
 
 
 # --- channels ---------------------------------------------------------------------------------------------------------

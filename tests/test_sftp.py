@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from channels import dressed, way_of
 from ledgers import T1, prepared
-from servers import _free_port, _private_folder, _process, _wait, wanting
+from servers import Area, running_sshd, sshd_program, wanting
 
 from assets.checkpoints import arm
 from assets.ports import InDoubt, NotHandedOver
@@ -26,17 +21,7 @@ from schemas.errors import WrongUse
 from schemas.sending import Presence
 
 pytestmark = pytest.mark.xdist_group("sftp")
-SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
-
-
-@dataclass
-class Area:
-    """A server with keys of its own: files are those of this machine."""
-
-    port: int
-    key: Path
-    other: str
-    host_key: str
+SSHD = sshd_program()
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +29,12 @@ def area() -> Iterator[Area]:
     if SSHD is None:
         wanting("sshd")
         return
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with _private_folder("npr-sshd-") as (folder, environment, _):
-        for name in ("host", "other", "client"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-        (folder / "authorized").write_bytes((folder / "client.pub").read_bytes())
-        port = _free_port()
-        lines = [f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder}/host", "PidFile none", "UsePAM no"]
-        lines += [f"AuthorizedKeysFile {folder}/authorized", "PasswordAuthentication no", "StrictModes no"]
-        lines += ["PermitRootLogin yes", "Subsystem sftp internal-sftp"]
-        (folder / "sshd_config").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command: list[str | Path] = [SSHD, "-D", "-e", "-f", folder / "sshd_config"]
-        keys = [
-            " ".join((folder / f"{name}.pub").read_text(encoding="utf-8").split()[:2]) for name in ("host", "other")
-        ]
-        with _process(command, environment, folder / "log") as process:
-            _wait(lambda: _knock(port), process, folder / "log")
-            yield Area(port, folder / "client", keys[1], keys[0])
+    with running_sshd(SSHD) as made:
+        yield made
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def _knock(port: int) -> None:
-    import socket  # noqa: PLC0415
-
-    socket.create_connection(("127.0.0.1", port), 1).close()
 
 
 class Bench:
@@ -90,7 +54,7 @@ class Bench:
             "kind": "sftp",
             "host": "127.0.0.1",
             "port": self.area.port,
-            "user": pwd.getpwuid(os.geteuid()).pw_name,
+            "user": self.area.user,
         }
         given |= {"key": self.area.key, "host_key": self.area.host_key, "folder": str(self.place)}
         return Sftp(way_of(self.home, "area"), SftpSettings.model_validate({**given, **changes}))

@@ -204,8 +204,13 @@ class Journal:
         return True
 
     def done(self, msg_id: str, reference: str) -> None:
-        """Write that the part is there."""
-        self._write(msg_id, Entry.DONE, reference)
+        """Write that the part is there.
+
+        A disk that says no here makes no doubt of what the other side has said: the ledger is told the same next, and
+        where it cannot be told either, the entry that stands says begun, and the other side is asked.
+        """
+        with contextlib.suppress(DataRefused, OSError):
+            self._write(msg_id, Entry.DONE, reference)
 
     def undo(self, msg_id: str) -> None:
         """The act that was begun certainly came to nothing."""

@@ -356,6 +356,7 @@ class _Body:
         begun.mark()
         checkpoint("edi20.last")
         yield b'"}'
+        checkpoint("edi20.sent")
 
 
 def _well(response: httpx.Response) -> bool:

@@ -73,7 +73,12 @@ class Folder:
                     fix="make room or mend the permissions, then run again",
                     retryable=True,
                 ) from None
-            raise InDoubt(f"{name} may be there: {error.strerror}", where=str(self._place)) from None
+            raise InDoubt(
+                f"{name} may be there: {error.strerror}",
+                where=str(self._place),
+                rule="what is in doubt is settled by asking",
+                fix="make room or mend the permissions; npr resume asks",
+            ) from None
         return Receipt(reference=str(self._place / name), at=dt.datetime.now(dt.UTC))
 
     def _halfway(self, msg_id: str, name: str) -> bool:

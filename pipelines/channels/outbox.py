@@ -47,7 +47,12 @@ class OutboxFolder:
                     self._publish(staging, place)
         except OSError as error:
             if self._published(staging):
-                raise InDoubt(f"{part.path} was published; the disk said: {error.strerror}", where=str(place)) from None
+                raise InDoubt(
+                    f"{part.path} was published; the disk said: {error.strerror}",
+                    where=str(place),
+                    rule="what is in doubt is settled by asking",
+                    fix="make room or mend the permissions; npr resume asks",
+                ) from None
             raise NotHandedOver(
                 f"{part.path} could not be put into the outbox: {error.strerror}",
                 retryable=True,

@@ -147,13 +147,19 @@ def _clear_errors() -> Iterator[None]:
     """What a database says may quote what was to be written, so only its kind is told; SQLite's texts are fixed."""
     try:
         yield
+    except OSError as error:
+        raise _refused(error.strerror or type(error).__name__) from None
     except sa.exc.DBAPIError as error:
         if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
             raise
         said = str(error.orig) if "sqlite" in type(error.orig).__module__ else type(error.orig).__name__
-        raise DataRefused(
-            f"the ledger cannot be read or written ({said}); what it held before is unharmed",
-            where="ledger",
-            rule="nothing is handed over that is not written down first",
-            fix="make room, or mend access to the ledger, and run again",
-        ) from None
+        raise _refused(said) from None
+
+
+def _refused(said: str) -> DataRefused:
+    return DataRefused(
+        f"the ledger cannot be read or written ({said}); what it held before is unharmed",
+        where="ledger",
+        rule="nothing is handed over that is not written down first",
+        fix="make room, or mend access to the ledger, and run again",
+    )

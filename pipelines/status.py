@@ -10,13 +10,14 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.agenda import today
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from schemas.records import Key, Manifest, digest
 from schemas.sending import StateRow
 from schemas.submission_states import OPEN, State
-from transforms.due import OSLO, Due
+from transforms.due import Due
 from transforms.matrix import Cell, Line, matrix
 from transforms.starting import Step
 
@@ -31,12 +32,16 @@ _WHEN = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look: all planned submissions, what is to be done about those that are due, and the matrix."""
+    """One look: all planned submissions, what is to be done about those that are due, and the matrix.
+
+    at: when it was taken. day: the day it goes by, see ``pipelines.agenda.today``.
+    """
 
     due: Sequence[Due]
     steps: Sequence[Step]
     cells: Sequence[Cell]
     at: dt.datetime
+    day: dt.date
 
 
 def status(settings: Settings, now: dt.datetime) -> Status:
@@ -45,7 +50,7 @@ def status(settings: Settings, now: dt.datetime) -> Status:
     found = scheduler.due()
     steps = scheduler.planned(found)
     cells = matrix(found, steps, _lines(scheduler.states, settings), _blocked(settings, steps))
-    return Status(found, steps, cells, now)
+    return Status(found, steps, cells, now, today(settings, now))
 
 
 def _lines(states: Sequence[StateRow], settings: Settings) -> Mapping[tuple[str, str, int, str], Line]:
@@ -89,14 +94,13 @@ def digest_of(settings: Settings, now: dt.datetime) -> tuple[str, bool]:
     """Digest of what the ledger says on a day, and whether something is under way."""
     rows = Scheduler(settings, now).states
     said = [(row.period, row.unit, row.module, row.submission, row.state.value, row.silent) for row in rows]
-    return digest([str(now.astimezone(OSLO).date()), said]), any(row.state in UNDERWAY for row in rows)
+    return digest([str(today(settings, now)), said]), any(row.state in UNDERWAY for row in rows)
 
 
 def coming(found: Status) -> list[dict[str, str]]:
     """What runs next, when and why: one sentence for each report that is due or opens within a month."""
     told = [_of_step(step) for step in found.steps]
-    day = found.at.astimezone(OSLO).date()
-    ahead = [one for one in found.due if one.standing == "ahead" and (one.opens - day).days <= SOON_DAYS]
+    ahead = [one for one in found.due if one.standing == "ahead" and (one.opens - found.day).days <= SOON_DAYS]
     return told + [
         _said(
             one.period,

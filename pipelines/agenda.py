@@ -39,19 +39,24 @@ def agenda(
     year, so that a machine that begins is not told of all it never sent; a unit's ``reports_since`` goes before.
     units: empty = all of npr.toml.
     """
+    insist_units(settings, units)
     day = on or today(settings, now)
     reporters = [
         Reporter(name, unit.kind, unit.isf, unit.reports_since)
         for name, unit in settings.config.units.items()
         if not units or name in units
     ]
-    if unknown := set(units) - set(settings.config.units):
-        known = ", ".join(settings.config.units)
-        raise WrongUse(f"no unit {min(unknown)!r} in {settings.path}", where="--unit", fix=f"units are {known}")
     calendar = CalendarHome(settings.home).deadlines()
     mine = [line for line in states if line.profile == settings.config.profile]
     begin = since or dt.date(day.year, 1, 1)
     return outlook(reporters, calendar, mine, day, since=begin, carriers=_carriers(settings))
+
+
+def insist_units(settings: Settings, units: Iterable[str]) -> None:
+    """WrongUse for a unit that npr.toml does not have: of one that nobody knows nothing would ever be red."""
+    if unknown := set(units) - set(settings.config.units):
+        known = ", ".join(settings.config.units)
+        raise WrongUse(f"no unit {min(unknown)!r} in {settings.path}", where="--unit", fix=f"units are {known}")
 
 
 def unknown(settings: Settings, on: dt.date) -> list[str]:

@@ -46,12 +46,13 @@ def register(
         """Print where each message of each report stands. Exit code 1 when something is red or missed."""
         form = "json" if as_json else form
         with exit_codes(as_json=form == "json"):
-            from pipelines.agenda import today, unknown  # noqa: PLC0415
+            from pipelines.agenda import insist_units, today, unknown  # noqa: PLC0415
             from pipelines.settings import load_settings  # noqa: PLC0415
             from pipelines.status import status as look  # noqa: PLC0415
             from transforms.matrix import is_red, prometheus  # noqa: PLC0415
 
             settings = load_settings(**context.obj)
+            insist_units(settings, units)
             found = look(settings, dt.datetime.now(dt.UTC))
             for line in unknown(settings, today(settings, found.at)):
                 click.echo(f"npr: {line}", err=True)
@@ -75,11 +76,14 @@ def register(
 @click.pass_context
 def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]:
     """Say in one sentence each what runs next, when and why."""
+    from pipelines.agenda import insist_units  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
     from pipelines.status import coming  # noqa: PLC0415
     from pipelines.status import status as look  # noqa: PLC0415
 
-    found = look(load_settings(**context.obj), dt.datetime.now(dt.UTC))
+    settings = load_settings(**context.obj)
+    insist_units(settings, units)
+    found = look(settings, dt.datetime.now(dt.UTC))
     rows = [row for row in coming(found) if not units or row["unit"] in units]
     return rows, "\n".join(row["sentence"] for row in rows) or "nothing is due, and nothing opens within a month"
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from conftest import ROOT
 from daemon import Daemon, running
 from ledgers import NOW, T1, prepared, sent
 from ledgers import settings as sample_settings
@@ -203,3 +210,50 @@ def test_what_is_under_way_is_asked_about_again_and_again(home: Path) -> None:
         sent(ledger, prepared(ledger, home, modules=("ord", "ide", "sbs")), NOW)
         for look in (2, 3):
             assert [run.job_name for run in daemon.sensors(NOW + look * five)] == ["recheck"]
+
+
+RACER = """
+import datetime as dt, sys
+from pathlib import Path
+from pipelines.ledger.book import ledger_of
+home, me = Path(sys.argv[1]), sys.argv[2]
+ledger, now = ledger_of(home), dt.datetime(2020, 5, 5, 6, tzinfo=dt.UTC)
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(n for n in range(40) if ledger.start(f"report {n}", me, now)))
+"""
+
+
+def test_of_two_schedulers_at_once_each_start_goes_to_one(home: Path) -> None:
+    ledger_of(home)
+    command = [sys.executable, "-c", RACER, str(home)]
+    with contextlib.ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            )
+            for name in ("one", "other")
+        ]
+        for racer in racers:
+            assert racer.stdout
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        taken = [sorted(map(int, racer.communicate()[0].split())) for racer in racers]
+    assert sorted(chain(*taken)) == list(range(40))
+
+
+def test_of_threads_at_once_each_start_goes_to_one(home: Path) -> None:
+    ledger_of(home)
+    together = threading.Barrier(4)
+
+    def race(name: int) -> list[int]:
+        ledger = ledger_of(home)
+        together.wait()
+        return [n for n in range(20) if ledger.start(f"report {n}", str(name), NOW)]
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(race, range(4)))
+    assert sorted(chain(*taken)) == list(range(20))

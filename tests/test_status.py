@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.agenda import today
+from pipelines.cli import cli
 from pipelines.settings import load_settings
 from pipelines.status import coming, status
 
@@ -61,3 +66,58 @@ def test_next_goes_by_the_rehearsed_day(tmp_path: Path) -> None:
     settings = load_settings(config=file, home=tmp_path)
     told = coming(status(settings, dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)))
     assert {one["period"] for one in told} == {"2019-A", "2020-M01", "2020-M02", "2020-M03", "2020-T1", "2020-M05"}
+
+
+def told(tmp_path: Path, since: str) -> Path:
+    """The sample's npr.toml, asking about deadlines from a day on."""
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8").replace("isf = true", f"isf = true\nreports_since = {since}")
+    place = tmp_path / "npr.toml"
+    place.write_text(text.replace('extract = "data', f'extract = "{ROOT}/data'), encoding="utf-8")
+    return place
+
+
+def ask(config: Path, home: Path, *args: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["--config", str(config), "--home", str(home), *args])
+    return result.exit_code, result.stdout
+
+
+@pytest.mark.parametrize("form", ["text", "json", "prometheus"])
+def test_the_exit_code_is_one_when_something_is_red_or_missed(form: str, tmp_path: Path, home: Path) -> None:
+    code, _ = ask(told(tmp_path, "2020-01-01"), home, "status", "--format", form)
+    assert code == 1  # nothing was sent of years whose deadlines are over
+    code, _ = ask(told(tmp_path, "2999-01-01"), home, "status", "--format", form)
+    assert code == 0
+
+
+def test_exit_code_and_matrix_are_of_the_units_asked_about(tmp_path: Path, home: Path) -> None:
+    config = told(tmp_path, "2020-01-01")
+    text = config.read_text(encoding="utf-8").replace("reports_since = 2020-01-01", "reports_since = 2999-01-01", 1)
+    config.write_text(text, encoding="utf-8")
+    assert ask(config, home, "status", "--unit", "nordfjell") == (
+        0,
+        "nothing is due, and nothing that was sent needs attention\n",
+    )
+    code, out = ask(config, home, "status", "--unit", "sorvik", "--json")
+    assert code == 1
+    assert {cell["unit"] for cell in json.loads(out)} == {"sorvik"}
+
+
+def test_monitoring_reads_the_counts_that_people_read(tmp_path: Path, home: Path) -> None:
+    config = told(tmp_path, "2020-01-01")
+    _, text = ask(config, home, "status", "--format", "prometheus")
+    cells = json.loads(ask(config, home, "status", "--json")[1])
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    counted = {
+        (sample.labels["unit"], sample.labels["state"], sample.labels["colour"]): sample.value
+        for sample in samples
+        if sample.name == "npr_report_messages"
+    }
+    shown = [cell for cell in cells if cell["standing"] != "ahead"]
+    assert counted == Counter((cell["unit"], cell["state"], cell["colour"]) for cell in shown)
+    assert [sample.value for sample in samples if sample.name == "npr_status_red"] == [1]
+
+
+def test_a_unit_nobody_knows_is_refused(home: Path) -> None:
+    for command in ("status", "next", "due"):
+        code, _ = ask(ROOT / "npr.toml", home, command, "--unit", "nowhere")
+        assert code == 2

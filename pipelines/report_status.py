@@ -31,7 +31,7 @@ def report_status(settings: Settings, clock: Callable[[], dt.datetime]) -> dg.As
         description="Where every message of every report stands: period x unit x message, with deadline and colour.",
     )
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        asked = resume(settings)
+        asked = resume(settings, clock())
         for row in asked["asked"]:
             names = ("period", "unit", "module", "before", "state")
             context.log.info("%s %s %s: %s, now %s", *(row[name] for name in names))

@@ -29,7 +29,7 @@ from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
-from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State
+from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
 from transforms import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
@@ -212,14 +212,14 @@ class Busy(DataRefused):
     """Another process holds the claim of a submission."""
 
 
-def resume(settings: Settings, period: str = "", unit: str = "") -> dict[str, Any]:
+def resume(settings: Settings, now: dt.datetime, period: str = "", unit: str = "") -> dict[str, Any]:
     """Settle by asking what can be settled, send nothing, and say what is certain and what is not.
 
-    Returns ``asked`` (one row per part asked about), ``in_doubt``, ``waiting``, ``to_send``, ``parked`` and
-    ``states`` (parts by state); period and unit narrow what is asked and listed.
+    now: UTC; silence is counted until then. Returns ``asked`` (one row per part asked about), ``in_doubt``, ``waiting``
+    (``silent``: hours without an answer, 0, 24, 48 or 72), ``to_send``, ``parked`` and ``states`` (parts by state);
+    period and unit narrow what is asked and listed.
     """
     ledger = ledger_for(settings)
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     joined = ledger.retry_parked(now)
     mine = [part for part in ledger.parts_in(OPEN | WAITING) if _meant(part, period, unit)]
     told = list(_asked(settings, mine))
@@ -229,7 +229,7 @@ def resume(settings: Settings, period: str = "", unit: str = "") -> dict[str, An
         "joined": len(joined),
         "in_doubt": [_row(part) for part in every if part.state in OPEN],
         "to_send": [_row(part) for part in every if part.state is State.NOT_SENT],
-        "waiting": [_row(part) for part in every if part.state in WAITING],
+        "waiting": [_row(part) | _silence(part, now) for part in every if part.state in WAITING],
         "parked": [row.model_dump(mode="json") for row in ledger.parked()],
         "states": {state.value: n for state in State if (n := sum(part.state is state for part in every))},
     }
@@ -245,6 +245,11 @@ def _asked(settings: Settings, parts: Sequence[SentPart]) -> Iterator[dict[str, 
         except NprError as refused:
             after, said, why = ledger_for(settings).part(part.msg_id), "", refused.what
         yield _row(after) | {"before": part.state.value, "said": said, "not_told": why}
+
+
+def _silence(part: SentPart, now: dt.datetime) -> dict[str, Any]:
+    handed_over = part.handed_over_at.isoformat() if part.handed_over_at else None
+    return {"handed_over_at": handed_over, "silent": silent_for(part.state, part.handed_over_at, now)}
 
 
 def _profile(part: SentPart) -> Profile:

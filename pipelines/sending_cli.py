@@ -150,19 +150,31 @@ def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str, in
 
     Exit code 1 when something stays in doubt.
     """
+    import datetime as dt  # noqa: PLC0415
+
     from pipelines import sending  # noqa: PLC0415
 
-    found = sending.resume(_settings(context), _key(period, "").period if period else "", unit)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    found = sending.resume(_settings(context), now, _key(period, "").period if period else "", unit)
+    return found, told_of(found), int(bool(found["in_doubt"]))
+
+
+def told_of(found: Mapping[str, Any]) -> str:
+    """What ``npr resume`` prints. found: of ``sending.resume``."""
     lines = [f"{n} parts are {state.replace('_', ' ')}" for state, n in found["states"].items()]
     lines += _section("In doubt: not sent again by itself; ask the receiver, or npr resend", found["in_doubt"])
     lines += _section("Certainly not sent: npr submit sends them", found["to_send"])
-    lines += _section("Handed over, waiting for an answer", found["waiting"])
+    for hours in sorted({row["silent"] for row in found["waiting"]}, reverse=True):
+        title = (
+            f"Unanswered for {hours} hours, which is no acceptance" if hours else "Handed over, waiting for an answer"
+        )
+        lines += _section(title, [row for row in found["waiting"] if row["silent"] == hours])
     lines += [
         f"Of {row['msg_id']} the channel says: {row['said']}" for row in found["asked"] if row["said"] and _open(row)
     ]
     lines += [f"Not told of {row['msg_id']}: {row['not_told']}" for row in found["asked"] if row["not_told"]]
     lines += [f"Parked answer {row['digest'][:16]} ({row['kind']}): {row['reason']}" for row in found["parked"]]
-    return found, "\n".join(lines) or "nothing was ever prepared", int(bool(found["in_doubt"]))
+    return "\n".join(lines) or "nothing was ever prepared"
 
 
 @click.argument("msg_id")

@@ -90,7 +90,7 @@ def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]
 
 def table(cells: Sequence[Cell], *, everything: bool = False) -> str:
     """The matrix as lines, the colour first; messages of a report in the same state share a line."""
-    shown = [cell for cell in cells if everything or cell.standing == "due" or cell.colour != "green"]
+    shown = [cell for cell in cells if everything or cell.standing == "due" or cell.colour != "green" or cell.silent]
     if not shown:
         return "nothing is due, and nothing that was sent needs attention"
     lines: dict[tuple[str, ...], list[str]] = {}

@@ -91,7 +91,10 @@ class SubmissionRow(_Record):
 
 
 class StateRow(_Record):
-    """State of one module of one submission: the worst of its parts. silent: hours without an answer, 0/24/48/72."""
+    """State of one module of one submission: the worst of its parts.
+
+    silent: hours without an answer of the part that waits longest, 0, 24, 48 or 72.
+    """
 
     period: str
     unit: str

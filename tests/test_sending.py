@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Finished, call
-from ledgers import NOW, T1, prepared, sent, settings
+from ledgers import NOW, T1, begin, prepared, sent, settings
 
 from assets.dispatch import hand_over, settle, submit
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
@@ -18,6 +18,9 @@ from assets.stages import _without_values
 from pipelines import sending
 from pipelines.channels import OutboxFolder
 from pipelines.ledger.book import SqlLedger, ledger_of
+from pipelines.sending_cli import told_of
+from pipelines.status import status
+from pipelines.status_cli import table
 from pipelines.store import DiskStore
 from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused, WrongUse, of_system
@@ -260,7 +263,7 @@ def test_resume_says_what_is_certain_and_sends_nothing(home: Path, ledger: SqlLe
     wire.fails = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         submit(replace(run, channel=_always(wire)), 1)
-    found = sending.resume(settings(home))
+    found = sending.resume(settings(home), NOW)
     (row,) = found["in_doubt"]
     assert "wire took a part before and is no longer there to be asked" in found["asked"][0]["not_told"]
     assert (row["module"], row["state"]) == ("ord", "handing_over")
@@ -271,6 +274,28 @@ def test_resume_says_what_is_certain_and_sends_nothing(home: Path, ledger: SqlLe
     assert len(wire.arrived) == 1
     settle(replace(run, channel=_always(wire)), ledger.part(row["msg_id"]))
     assert call("resume", "--json", home=home).code == 0
+
+
+@pytest.mark.parametrize(("hours", "silent"), [(23, 0), (24, 24), (47, 24), (48, 48), (71, 48), (72, 72), (900, 72)])
+def test_silence_is_told_in_hours_and_is_no_acceptance(home: Path, ledger: SqlLedger, hours: int, silent: int) -> None:
+    first, second = sent(ledger, prepared(ledger, home))
+    ledger.record(second, Event.CONTENT_CLEAN, Note("test", NOW))
+    given, now = settings(home), NOW + dt.timedelta(hours=hours)
+    found = sending.resume(given, now)
+    assert [(row["msg_id"], row["silent"]) for row in found["waiting"]] == [(first, silent)]
+    assert found["states"] == {"handed_over": 1, "accepted": 1}
+    assert (f"Unanswered for {silent} hours" in told_of(found)) == bool(silent)
+    cells = {cell.module: cell for cell in status(given, now).cells if (cell.period, cell.number) == (T1.period, 1)}
+    assert cells["ord"].text == (f"unanswered for {silent} hours" if silent else "sent")
+    assert (cells["ide"].text, cells["ide"].silent) == ("accepted", 0)
+    assert (f"unanswered for {silent} hours" in table(list(cells.values()))) == bool(silent)
+
+
+def test_a_hand_over_that_only_the_transport_proves_is_silent_from_then_on(home: Path, ledger: SqlLedger) -> None:
+    msg_id = begin(ledger, prepared(ledger, home, modules=("ord",)))[0]
+    ledger.record(msg_id, Event.ACKNOWLEDGED, Note("inbox", NOW))
+    (row,) = sending.resume(settings(home), NOW + dt.timedelta(hours=50))["waiting"]
+    assert (row["state"], row["silent"]) == ("acknowledged", 48)
 
 
 def test_forced_resends_are_byte_identical(home: Path, ledger: SqlLedger, run: Run, wire: Wire) -> None:

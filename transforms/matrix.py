@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from transforms.due import SILENT_HOURS, Due
+from transforms.due import Due
 from transforms.starting import MAKES, Step
 
 RED: Final = frozenset({"red", "missed"})
@@ -43,14 +43,15 @@ WORDS: Final = (
     "ahead",
     "superseded",
 )
-"""Every word a cell can have; ``blocked`` goes on with ``by N findings``."""
+"""Every word a cell can have; ``blocked`` goes on with ``by N findings``, ``unanswered`` with ``for N hours``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One message of one planned submission. number: of the ledger's submission, 0 for none. findings: what blocks it.
 
-    state: a word of ``WORDS``. ledger: the ledger's own state, empty where nothing was made.
+    state: a word of ``WORDS``. ledger: the ledger's own state, empty where nothing was made. silent: hours without an
+    answer that were passed, 0, 24, 48 or 72.
     """
 
     period: str
@@ -67,11 +68,14 @@ class Cell:
     standing: str
     colour: str
     next: str
+    silent: int = 0
 
     @property
     def text(self) -> str:
         """The state as people read it."""
-        return f"blocked by {self.findings} findings" if self.state == "blocked" else self.state
+        if self.state == "blocked":
+            return f"blocked by {self.findings} findings"
+        return f"unanswered for {self.silent} hours" if self.state == "unanswered" else self.state
 
     def as_record(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -122,13 +126,14 @@ def _cell(one: Due, module: str, step: Step | None, lines: Lines, blocked: Mappi
         standing=one.standing,
         colour=one.colour,
         next=one.next_step if step is None else step.why,
+        silent=line.silent,
     )
 
 
 def _word(one: Due, line: Line, step: Step | None, findings: int) -> str:
     if one.standing in ("ahead", "superseded") and not line.state:
         return one.standing
-    if line.state in ("handed_over", "acknowledged") and line.silent >= SILENT_HOURS:
+    if line.state in ("handed_over", "acknowledged") and line.silent:
         return "unanswered"
     if line.state in ("", "prepared") and one.standing == "due":
         return _unsent(line, step, findings)

@@ -486,6 +486,9 @@ def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:
         told |= {"attempts": part["attempts"] + 1, "channel": note.channel, "reference": ""}
     if event is Event.HANDED_OVER:
         told |= {"handed_over_at": note.at}
+    elif event is Event.ACKNOWLEDGED and part["handed_over_at"] is None:
+        # The transport proves a hand-over that nobody saw end; without a time its silence would never be counted.
+        told |= {"handed_over_at": note.at}
     if note.reference:
         told |= {"reference": note.reference}
     return told
@@ -518,7 +521,7 @@ def _as_state(names: tuple[Any, ...], rows: Sequence[Any], now: dt.datetime) -> 
         state=state,
         at=max(row.state_at for row in rows),
         handed_over_at=first,
-        silent=silent_for(state, first, now),
+        silent=max(silent_for(State(row.state), row.handed_over_at, now) for row in rows),
     )
 
 

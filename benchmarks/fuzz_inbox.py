@@ -206,13 +206,15 @@ def gzipped(data: bytes) -> None:
 def seeds(reader: str) -> Iterator[bytes]:
     """Sound inputs of a reader, and a few hostile ones."""
     import test_inbox as made  # noqa: PLC0415
-    import test_receipts  # noqa: PLC0415
+    from test_receipts import receipt  # noqa: PLC0415
+
+    from schemas.receipts import VERSIONS  # noqa: PLC0415
 
     reports = {
         "xml": [made.xml_report(), made.xml_report(encoding="utf-16")],
         "table": [made.csv_report(), made.csv_report(rows="", total="Antall feil;0\n")],
         "html": [made.html_report()],
-        "receipts": [test_receipts.receipt(space) for space in test_receipts.VERSIONS],
+        "receipts": [receipt(space) for space in VERSIONS],
         "transport": [made.ack("e-1"), made.ack("e-1", "MessageData"), made.ack("e-1", "MessageData", _ERRORS)],
     }
     packed = {

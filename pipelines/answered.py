@@ -27,6 +27,7 @@ from schemas.sending import Answer, SentPart, SubmissionRow
 from schemas.submission_states import CONTENT, Event, State
 from transforms import finding_ledger as life
 from transforms.answers import findings
+from transforms.answers.error_table import error_table
 
 ANSWERED, PREDICTED = "answered", "predicted"
 _CONTENT = frozenset({Event.CONTENT_ERRORS, Event.CONTENT_CLEAN, Event.SCHEMA_REJECTED})
@@ -134,10 +135,26 @@ def _of_earlier_period(run: Run) -> pl.DataFrame:
     return life.empty()
 
 
+def errors(run: Run, store: DiskStore) -> pl.DataFrame:
+    """All errors that the register told of a partition, of which the files are still kept. They may name patients."""
+    made = [error_table([])]
+    for row in run.ledger.submissions(run.key):
+        for _, answer in run.ledger.answers(run.key, row.number):
+            found = errors_of(store, answer.digest)
+            if found is not None:
+                made.append(found)
+    return pl.concat(made)
+
+
 def standing(run: Run) -> pl.DataFrame:
-    """The register's findings as they stand today: waivers applied, and ``since``, what became of each record."""
+    """The register's findings as they stand today: rows of today's tables, waivers applied, and ``since``.
+
+    since: what became of each record after it was sent.
+    """
     ledger = review.read(run, ANSWERED)
     ledger = _of_earlier_period(run) if ledger is None else ledger
+    if not ledger.is_empty():
+        ledger = findings.placed(ledger, _rows(run), run.key.unit, run.store.pseudonym_key())
     waived = life.waived(ledger, review.waivers(run), run.now().date())
     answered = [
         row.number

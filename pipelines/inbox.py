@@ -9,12 +9,13 @@ and ids of messages goes anywhere else:
 
     identity/answers/mail/<channel>/          messages of a channel's mailbox, as they were fetched
     identity/answers/raw/<sha256>             a file as it came, once however often it comes
+    identity/answers/holds/<sha256>.json      which answers a file holds, and when it came; npr purge goes by it
     identity/answers/errors/<sha256>.parquet  errors of one report, row by row, named by the report's digest
     identity/answers/tries/<sha256>.json      how often a file could not be read, and why
     identity/answers/aside/                   files set aside after three tries
 
-Order: raw file, then errors, then the ledger, then the file leaves the folder. A kill in between repeats and loses
-nothing: all four are named by digest.
+Order: raw file, then errors, then the ledger, then what the file holds, then the file leaves the folder. A kill in
+between repeats and loses nothing: all are named by digest.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +53,7 @@ from schemas.sending import Fate, SentPart, Taken
 from schemas.submission_states import State
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
-from transforms.answers.unpacking import NeedsPassword, documents
+from transforms.answers.unpacking import NeedsPassword, documents, shown
 from transforms.cms import decrypt
 from transforms.ebms import message_id_of
 from transforms.packing import mail_id_of
@@ -71,6 +73,13 @@ class _Tried(BaseModel):
     name: str
     tries: int
     reason: str
+
+
+class Holds(BaseModel):
+    """What a file of the inbox held. answers: digests of its documents that are answers. at: UTC, when it came."""
+
+    at: dt.datetime
+    answers: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -162,15 +171,14 @@ class _Look:
 
     def at(self, path: Path, settled: float, *, by_mail: bool = False) -> None:
         """Take one file, or say why not. by_mail: it came by a mailbox, so receipts in it must be signed."""
-        name = shown_name(path)
-        if time.time() - path.stat().st_mtime < settled:
-            self.report.waiting.append({"file": name, "why": "was changed a moment ago"})
+        name = shown(path.name)
+        digest = self._digest(path, name, settled)
+        if not digest:
             return
-        digest = _sha256(path)
         try:
             self._take(path, digest, name, by_mail=by_mail)
         except NeedsPassword as locked:
-            self.report.waiting.append({"file": name, "why": locked.what})
+            self._waits(name, locked.what)
             return
         except NprError as refused:
             self._tried(path, digest, name, refused.what)
@@ -181,21 +189,43 @@ class _Look:
         except Exception as error:  # noqa: BLE001 - one bad file never holds up the others
             self._tried(path, digest, name, str(Bug(error)))
             return
-        path.unlink()
         (self._place / "tries" / f"{digest}.json").unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._waits(name, f"was taken, and cannot be removed: {error.strerror}")
+
+    def _digest(self, path: Path, name: str, settled: float) -> str:
+        """SHA-256 of a file that may be taken now; empty for any other."""
+        try:
+            if time.time() - path.stat().st_mtime >= settled:
+                return _sha256(path)
+            self._waits(name, "was changed a moment ago")
+        except FileNotFoundError:
+            pass  # somebody else was faster
+        except OSError as error:
+            self._waits(name, f"cannot be read: {error.strerror}")
+        return ""
+
+    def _waits(self, name: str, why: str) -> None:
+        self.report.waiting.append({"file": name, "why": why})
 
     def _take(self, path: Path, digest: str, name: str, *, by_mail: bool) -> None:
         if path.stat().st_size > MOST_BYTES:
             raise DataRefused(f"{name} is larger than any answer", rule=f"at most {MOST_BYTES} bytes")
         self._keep(path, digest)
-        found, first = 0, None
-        data = path.read_bytes()
-        for answered in self._answers(data, name):
-            if isinstance(answered, DataRefused):
-                first = first or answered
-                continue
-            found += 1
-            self._record(self._judged(answered, data) if by_mail else answered, name)
+        found: list[str] = []
+        first, data = None, path.read_bytes()
+        try:
+            for answered in self._answers(data, name):
+                if isinstance(answered, DataRefused):
+                    first = first or answered
+                    continue
+                judged = self._judged(answered, data) if by_mail else answered
+                self._record(judged, name)
+                found.append(judged.answer.digest)
+        finally:
+            self._hold(digest, found)
         if first is not None:
             raise first
         if not found:
@@ -225,7 +255,7 @@ class _Look:
             checkpoint("inbox.errors")
             path = self._place / "errors" / f"{digest}.parquet"
             if not path.exists():
-                with self.store.writing(path) as beside:
+                with self._writing(path) as beside:
                     error_table(answered.errors).write_parquet(beside)
         checkpoint("inbox.take")
         taken = self.ledger.take(answered.answer)
@@ -238,23 +268,41 @@ class _Look:
         raw = self._place / "raw" / digest
         if not raw.exists():
             checkpoint("inbox.keep")
-            with self.store.writing(raw) as beside:
+            with self._writing(raw) as beside:
                 shutil.copyfile(path, beside)
-                beside.chmod(0o600)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[Path]:
+        """As ``store.writing``; the file is its owner's alone, whatever the umask."""
+        with self.store.writing(path) as beside:
+            yield beside
+            beside.chmod(0o600)
+
+    def _hold(self, digest: str, found: Sequence[str]) -> None:
+        path = self._place / "holds" / f"{digest}.json"
+        before = Holds.model_validate_json(path.read_bytes()) if path.is_file() else Holds(at=self.now, answers=())
+        holds = before.model_copy(update={"answers": tuple(dict.fromkeys((*before.answers, *found)))})
+        if holds != before or not path.is_file():
+            with self._writing(path) as beside:
+                beside.write_text(holds.model_dump_json(), encoding="utf-8")
 
     def _tried(self, path: Path, digest: str, name: str, reason: str) -> None:
         record = self._place / "tries" / f"{digest}.json"
         before = _Tried.model_validate_json(record.read_bytes()).tries if record.is_file() else 0
         tried = _Tried(name=name, tries=before + 1, reason=reason)
-        with self.store.writing(record) as beside:
+        with self._writing(record) as beside:
             beside.write_text(tried.model_dump_json(), encoding="utf-8")
         if tried.tries < TRIES:
-            self.report.waiting.append({"file": name, "why": f"{reason} (try {tried.tries} of {TRIES})"})
+            self._waits(name, f"{reason} (try {tried.tries} of {TRIES})")
             return
         aside = self._place / "aside" / digest
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        if path.parent != aside.parent:
-            shutil.move(path, aside)
+        try:
+            with self._writing(aside) as beside:
+                shutil.copyfile(path, beside)
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._waits(name, f"{reason}; it cannot be moved: {error.strerror}")
+            return
         self.ledger.note("inbox", "answer set aside", self.now, detail=f"{digest} {reason}"[:300])
         self.report.aside.append({"file": name, "why": reason, "place": str(aside)})
 
@@ -299,11 +347,6 @@ def _told(answered: Answered, taken: Taken, name: str) -> dict[str, Any]:
         **place,
         **more,
     }
-
-
-def shown_name(path: Path) -> str:
-    """The name of a file without what may be an identity number."""
-    return re.sub(r"\d{6}[ -]?\d{5}", "(number)", path.name)[:200]
 
 
 def _sha256(path: Path) -> str:

@@ -5,7 +5,8 @@ Belongs here: which partitions may go, removing them, the record of it. Does not
 
 A partition may go when the register has accepted its newest submission towards production and nothing of it is under
 way; earlier ones are superseded by it. What never was accepted is never removed, however old. Gone are its tables, its
-fragments and what guards kept, in both trees, and snapshots that no other partition was made of.
+fragments and what guards kept, in both trees, the register's answers about it, and snapshots that no other partition
+was made of. An answer that belongs to no partition (parked, set aside, in no form we know) goes by the day it came.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.inbox import FOLDER as ANSWERS
+from pipelines.inbox import Holds
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.settings import Settings
 from pipelines.store import IDENTITY, SNAPSHOT, DiskStore
@@ -81,7 +84,7 @@ def purge(settings: Settings, before: dt.date, by: str, now: dt.datetime, *, dry
         going, kept = _chosen(store.home, ledger, before)
         for key in () if dry else going:
             stack.enter_context(store.locked(f"run-{key.period}-{key.unit}", timeout=1))
-        places = sorted(_places(store.home, going, before))
+        places = sorted({*_places(store.home, going, before), *_answers(store.home, ledger, going, before, now)})
         removed = tuple(_described(store.home, place) for place in places)
         proof = Purge(
             state="planned" if dry else "begun",
@@ -182,6 +185,40 @@ def _places(home: Path, going: Sequence[Key], before: dt.date) -> Iterator[Path]
         records = (home / "runs" / key.period / key.unit).glob("*.json")
         yield from (path for path in records if path.name not in STAYS)
     yield from _snapshots(home, set(map(str, going)), before)
+
+
+def _answers(home: Path, ledger: SqlLedger, going: Sequence[Key], before: dt.date, now: dt.datetime) -> Iterator[Path]:
+    """Files of the register's answers that go: whole mails and archives as they came, and the errors read from them.
+
+    They quote what was sent, so they go with the partition they speak of. A file that speaks of one that stays, stays.
+    """
+    folder = home / IDENTITY / ANSWERS
+    joined = _joined(ledger, now)
+    gone = {digest for digest, key in joined.items() if key in going}
+    yield from (path for path in folder.glob("errors/*.parquet") if path.stem in gone)
+    for path in folder.glob("holds/*.json"):
+        held = Holds.model_validate_json(path.read_bytes())
+        keys = {joined[digest] for digest in held.answers if digest in joined}
+        if keys <= set(going) if keys else held.at.date() < before:
+            yield path
+            raw = folder / "raw" / path.stem
+            yield from (one for one in (raw,) if one.is_file())
+            lone = set(held.answers) - joined.keys()
+            errors = (folder / "errors" / f"{digest}.parquet" for digest in lone)
+            yield from (one for one in errors if not keys and one.is_file())
+    for path in (*folder.glob("aside/*"), *folder.glob("tries/*")):
+        if dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date() < before:
+            yield path
+
+
+def _joined(ledger: SqlLedger, now: dt.datetime) -> dict[str, Key]:
+    """Digest of each answer that was joined to a part -> its partition."""
+    return {
+        answer.digest: key
+        for key in {Key(period=row.period, unit=row.unit) for row in ledger.states(now)}
+        for row in ledger.submissions(key)
+        for _, answer in ledger.answers(key, row.number)
+    }
 
 
 def _snapshots(home: Path, going: set[str], before: dt.date) -> Iterator[Path]:

@@ -50,10 +50,11 @@ def _work_list(record: Record, by: str | None) -> str:
     columns: tuple[str, ...]
     lines: list[tuple[object, ...]]
     if by is None:
-        columns = ("status", "rule", "department", "row", "finding", "what")
+        columns = ("status", "origin", "rule", "department", "row", "finding", "what")
         lines = [
             (
                 row["status"],
+                row["origin"],
                 row["rule"],
                 row["enhet"] or "",
                 f"{row['table']} {'' if row['_row'] is None else row['_row']}",
@@ -64,10 +65,12 @@ def _work_list(record: Record, by: str | None) -> str:
         ]
     else:
         keys = ("rule",) if by == "rule" else ("enhet", "rule")
-        columns = (*("department" if key == "enhet" else key for key in keys), "consequence", "open", *STATUSES, "what")
+        names = ("department" if key == "enhet" else key for key in keys)
+        columns = (*names, "origin", "consequence", "open", *STATUSES, "what")
         lines = [
             (
                 *(row[key] or "" for key in keys),
+                row["origin"],
                 row["consequence"],
                 row["open"],
                 *(row[name] for name in STATUSES),
@@ -150,16 +153,20 @@ def _number(value: float | None) -> object:
 
 def explanation(told: Record) -> str:
     """A rule, and what it found about a record."""
-    lines = [
-        f"{told['rule']} ({', '.join(told['modules'])}, {told['class']}): {told['text_no']}",
-        f"  in English:  {told['text_en']}",
-        f"  consequence: {told['consequence']}: {WORDS[told['consequence']]}",
-        f"  basis:       {told['basis']}: {told['source']}",
-        f"  wrong when:  {told['expression']}",
-        f"  fields:      {', '.join(told['fields'])}",
-        f"  stands in:   {told['where']}",
-        f"  how to fix:  {told['fix']}",
-    ]
+    lines = (
+        _of_npr(told)
+        if told["origin"] == "NPR"
+        else [
+            f"{told['rule']} ({', '.join(told['modules'])}, {told['class']}): {told['text_no']}",
+            f"  in English:  {told['text_en']}",
+            f"  consequence: {told['consequence']}: {WORDS[told['consequence']]}",
+            f"  basis:       {told['basis']}: {told['source']}",
+            f"  wrong when:  {told['expression']}",
+            f"  fields:      {', '.join(told['fields'])}",
+            f"  stands in:   {told['where']}",
+            f"  how to fix:  {told['fix']}",
+        ]
+    )
     for one in told.get("records", ()):
         lines += [
             "",
@@ -170,6 +177,27 @@ def explanation(told: Record) -> str:
         )
         lines += [f"  {name} = {'(empty)' if value is None else value}" for name, value in one["fields"].items()]
     return "\n".join(lines)
+
+
+def _of_npr(told: Record) -> list[str]:
+    """A code of the register: its word, not ours, and how sure the reading of it is."""
+    texts = told["texts"] or [
+        "not shown: no two records share one, and what one record has to itself may name a patient"
+    ]
+    checks = [f"{letter}: {text}" for letter, text in told["checks"].items() if text]
+    lines = [
+        f"{told['rule']}: a code of NPR's answers, NPR's word and no rule of ours; NPR's list of codes is not public",
+        *(f"  NPR's text:  {text}" for text in texts),
+        *(f"  check:       {text} (list 8482)" for text in checks),
+        *(f"  consequence: {name}: {WORDS[name]} ({n} findings)" for name, n in told["consequences"].items()),
+        *(f"  field:       {name} ({n} findings)" for name, n in told["fields"].items()),
+        f"  certainty:   {told['certainty']}: {told['source']}",
+        "  how to fix:  correct the source and send the period anew; the next answer shows what was mended",
+    ]
+    for one in told["partitions"]:
+        counts = ", ".join(f"{one[status]} {status}" for status in STATUSES if one[status])
+        lines.append(f"  {one['period']} {one['unit']}: {counts}")
+    return lines
 
 
 def decision(record: Record) -> str:
@@ -183,6 +211,8 @@ def decision(record: Record) -> str:
         lines.append(
             f"{record['findings']} findings, until {until}" if until else f"{record['findings']} findings, without end"
         )
+    if record.get("origin") == "NPR" and not record.get("withdrawn"):
+        lines.append("NPR found this, and NPR's verdict stands: the state of the submission is what it was")
     if record["kind"] == "override":
         state = "holds" if record["holds"] else "does not hold"
         lines.append(f"it {state}: {record['found']} records found, up to {record.get('count') or 0} taken on")

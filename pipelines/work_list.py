@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from assets import guards, review
 from assets.permits import overrides
 from assets.ports import Options, Run
-from pipelines.answered import standing
+from pipelines.answered import errors, standing
 from pipelines.plan import units_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
@@ -25,15 +25,19 @@ from pipelines.workbench import DiskWorkbench
 from schemas.contract import Contract
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, WrongUse
+from schemas.feedback_fields import feedback_fields
 from schemas.identity_rules import IdentityRule
 from schemas.known_rules import Rule, known_rules
 from schemas.period import Period, period_keys
 from schemas.records import Findings, Key, Snapshot
 from transforms import drift, overlap, verdict
 from transforms import finding_ledger as life
+from transforms.answers import explained as answers
+from transforms.answers.findings import RULE
 
 Record = dict[str, Any]
 OWN, NPR = "own", "NPR"  # who found it
+THEIRS = f"{RULE}:"
 OPEN = (life.NEW, life.PERSISTING)
 SHORT = 6  # digits of a fingerprint from which it may be cut
 # Where a rule about identities is decided; what it compares is told of no record.
@@ -82,16 +86,26 @@ def listed(run: Run, by: str | None, statuses: Iterable[str]) -> Record:
     theirs = standing(run).with_columns(origin=pl.lit(NPR))
     whole = pl.concat([own, theirs.select(own.columns)])
     counts = {status: whole.filter(pl.col("status") == status).height for status in life.STATUSES}
+    rules = known_rules()
     if by is None:
         shown = whole.filter(pl.col("status").is_in(list(statuses)))
         rows = shown.drop("run").to_dicts()
     else:
         rows = life.counted(whole, "rule" if by == "rule" else "enhet").to_dicts()
-    rules = known_rules()
     for row in rows:
-        found_by = "found by NPR" if row["rule"].startswith(NPR) else ""
-        row["text"] = rules[row["rule"]].text_en if row["rule"] in rules else found_by
+        row["origin"] = NPR if is_theirs(row["rule"]) else OWN
+        row["text"] = rules[row["rule"]].text_en if row["rule"] in rules else _their_text(row)
     return {"period": run.key.period, "unit": run.key.unit, "counts": counts, "findings": rows}
+
+
+def is_theirs(rule: str) -> bool:
+    """Whether a rule is a code of the register's answers and not of our catalogue."""
+    return rule.startswith(THEIRS)
+
+
+def _their_text(row: Mapping[str, Any]) -> str:
+    field = "@".join(word for word in (row.get("class"), row.get("fields")) if word)
+    return f"NPR's answer{f' about {field}' if field else ''}; npr explain {row['rule']}"
 
 
 # --- npr verdict ---
@@ -154,6 +168,13 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def rule_of(name: str) -> Rule:
     """A rule that findings can name. WrongUse with the nearest."""
     rules = known_rules()
+    if is_theirs(name):
+        raise WrongUse(
+            f"{name[:40]} is a code of NPR's answers and no rule of ours",
+            where="RULE",
+            rule="an override takes on what our rules say NPR will leave out; NPR has judged this one already",
+            fix="correct the source and send anew; npr waive takes it off the work list, npr accept takes it on",
+        )
     if name not in rules:
         near = ", ".join(get_close_matches(name.upper(), rules, n=3, cutoff=0.3)) or ", ".join(list(rules)[:3])
         raise WrongUse(
@@ -164,9 +185,12 @@ def rule_of(name: str) -> Rule:
 
 def explained(settings: Settings, name: str, record: str | None, period: str | None, unit: str | None) -> Record:
     """Everything about a rule, and where a record is named, its findings of the rule with the fields it speaks of."""
+    if is_theirs(name):
+        return _their_code(settings, name, record, period, unit)
     rule = rule_of(name)
     told: Record = {
         "rule": rule.id,
+        "origin": OWN,
         "text_no": rule.text_no,
         "text_en": rule.text_en,
         "consequence": rule.consequence,
@@ -181,11 +205,7 @@ def explained(settings: Settings, name: str, record: str | None, period: str | N
     }
     if record is not None:
         told["records"] = list(_records(settings, rule, record.removeprefix("~"), period, unit))
-        if not told["records"]:
-            raise DataRefused(
-                f"no finding of {rule.id} on that record",
-                fix="give a finding or record as npr findings --json has it, or the episodeID",
-            )
+        _insist_records(told)
     return told
 
 
@@ -200,18 +220,72 @@ def _expression(rule: Rule) -> str:
     return f"function {rule.function} over {', '.join(rule.uses)}"
 
 
+def _their_code(settings: Settings, name: str, record: str | None, period: str | None, unit: str | None) -> Record:
+    """What is known of a code of the register's answers: what its answers have in common, and nothing of ours."""
+    store, bench = DiskStore(settings.home), DiskWorkbench(settings, Options())
+    runs = [bench.open(f"{key.period}|{key.unit}") for key in _known(settings, period, unit)]
+    lines = [(run, standing(run).filter(pl.col("rule") == name)) for run in runs]
+    found = [(run, of_rule) for run, of_rule in lines if not of_rule.is_empty()]
+    if not found:
+        raise WrongUse(
+            f"no answer of NPR that is kept here holds the code {name.removeprefix(THEIRS)[:40]!r}",
+            where="RULE",
+            fix="npr findings PERIOD lists the codes that came, as NPR:CODE",
+        )
+    told = pl.concat([answers.of_code(errors(run, store), name) for run, _ in found])
+    fields = feedback_fields(settings.config.inbox.mapping)
+    whole = pl.concat([of_rule for _, of_rule in found])
+    by_field = whole.select(pl.concat_str("class", "fields", separator="@").alias("field"))
+    record_of: Record = {
+        "rule": name,
+        "origin": NPR,
+        "texts": answers.texts(told),
+        "checks": {letter: fields.checks.get(letter, "") for letter in answers.counts(told, "check")},
+        "consequences": answers.counts(whole, "consequence"),
+        "fields": answers.counts(by_field, "field"),
+        "certainty": fields.fields["code"].certainty,
+        "source": fields.source,
+        "partitions": [
+            {
+                "period": run.key.period,
+                "unit": run.key.unit,
+                **{status: of_rule.filter(pl.col("status") == status).height for status in life.STATUSES},
+            }
+            for run, of_rule in found
+        ],
+    }
+    if record is not None:
+        record_of["records"] = [
+            one for run, of_rule in found for one in _of_record(run, of_rule, record.removeprefix("~"), None)
+        ]
+        _insist_records(record_of)
+    return record_of
+
+
+def _insist_records(told: Record) -> None:
+    if not told["records"]:
+        raise DataRefused(
+            f"no finding of {told['rule']} on that record",
+            fix="give a finding or record as npr findings --json has it, or the episodeID",
+        )
+
+
 def _records(settings: Settings, rule: Rule, record: str, period: str | None, unit: str | None) -> Iterable[Record]:
     bench = DiskWorkbench(settings, Options())
     for key in _known(settings, period, unit):
         run = bench.open(f"{key.period}|{key.unit}")
-        lines = ledger(run).filter(pl.col("rule") == rule.id)
-        hits = lines.filter((pl.col("record") == record) | (pl.col("fingerprint") == record))
-        if hits.is_empty():
-            hits = _of_episode(run, lines, record)
-        snapshot = run.store.load("snapshot", run.key, Snapshot)
-        contract = run.registry.contract(snapshot.contract)
-        for line in hits.to_dicts():
-            yield _told(run, contract, snapshot, rule, line)
+        yield from _of_record(run, ledger(run).filter(pl.col("rule") == rule.id), record, rule)
+
+
+def _of_record(run: Run, lines: pl.DataFrame, record: str, rule: Rule | None) -> Iterable[Record]:
+    """Findings on one record, with the fields they speak of. rule: None for a code of the register."""
+    hits = lines.filter((pl.col("record") == record) | (pl.col("fingerprint") == record))
+    if hits.is_empty():
+        hits = _of_episode(run, lines, record)
+    snapshot = run.store.load("snapshot", run.key, Snapshot)
+    contract = run.registry.contract(snapshot.contract)
+    for line in hits.to_dicts():
+        yield _told(run, contract, snapshot, rule, line)
 
 
 def _known(settings: Settings, period: str | None, unit: str | None) -> list[Key]:
@@ -238,7 +312,7 @@ def _of_episode(run: Run, lines: pl.DataFrame, episode: str) -> pl.DataFrame:
     return pl.concat(hits)
 
 
-def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: Rule, line: Mapping[str, Any]) -> Record:
+def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: Rule | None, line: Mapping[str, Any]) -> Record:
     told = {
         "period": run.key.period,
         "unit": run.key.unit,
@@ -253,22 +327,24 @@ def _told(run: Run, contract: Contract, snapshot: Snapshot, rule: Rule, line: Ma
     files = {file.table: file.name for file in snapshot.files}
     if line["table"] in files:
         told["file"] = files[line["table"]]
-    if line["last_snapshot"] != snapshot.id or line["table"] not in contract.tables:
+    current = line["_row"] is not None if rule is None else line["last_snapshot"] == snapshot.id
+    if not current or line["table"] not in contract.tables:
         return told | {"fields": {}}
     return told | {"fields": _fields(run, contract, rule, line)}
 
 
-def _fields(run: Run, contract: Contract, rule: Rule, line: Mapping[str, Any]) -> Record:
+def _fields(run: Run, contract: Contract, rule: Rule | None, line: Mapping[str, Any]) -> Record:
     """The columns that feed the fields of the rule; nothing of the identity table, but of its patient instead."""
-    table, npr_class = contract.tables[line["table"]], rule.npr_class.rpartition("_")[2]
+    table = contract.tables[line["table"]]
+    npr_class = (rule.npr_class if rule else line["class"]).rpartition("_")[2]
     row = pl.col("_row") == line["_row"]
-    asked = set(rule.fields)
+    asked = set(rule.fields) if rule else {line["fields"]}
     if table.identity:
         identities = pl.scan_parquet(run.store.table("staging", table.name, run.key, identity=True))
         row = pl.col("_patient").is_in(identities.filter(row).select("_patient").collect()["_patient"].implode())
         table, npr_class = contract.tables["patients"], "Pasient"
         asked = {name.removeprefix("Pasient@") for name in asked}
-    elif not isinstance(rule, IdentityRule):
+    elif rule is not None and not isinstance(rule, IdentityRule):
         asked |= {*rule.uses, *(pl.sql_expr(rule.wrong).meta.root_names() if rule.wrong else ())}
     feeding = table.feeding(npr_class)
     columns = [feeding[name] for name in sorted(asked) if name in feeding and feeding[name] not in HIDDEN]
@@ -286,20 +362,31 @@ def _value(value: object) -> object:
 
 
 def waive(settings: Settings, period: str, unit: str | None, subject: str, said: Mapping[str, Any]) -> Record:
-    """Keep a waiver of a rule or of one finding. said: by, why, until, withdrawn."""
+    """Keep a waiver of a rule or of one finding, ours or the register's. said: by, why, until, withdrawn.
+
+    It says that a person knows of it. What the register said stays what it said: no state of a submission changes.
+    """
     run = _one(settings, period, unit)
-    lines = ledger(run)
+    own, theirs = ledger(run), standing(run)
+    lines = pl.concat([own, theirs.select(own.columns)])
     name, count = _subject(lines, subject)
+    of_npr = is_theirs(name) or name in set(theirs["fingerprint"])
     decision = _decide(run, DecisionKind.WAIVE, name, said)
     review.keep_waivers(run)
     run.store.publish_views()
-    return decision | {"findings": count}
+    return decision | {"findings": count, "origin": NPR if of_npr else OWN}
 
 
 def _subject(lines: pl.DataFrame, subject: str) -> tuple[str, int]:
     """The rule or the whole fingerprint, and how many open findings it speaks of."""
     still = lines.filter(pl.col("status") != life.RESOLVED)
-    if subject in known_rules():
+    if is_theirs(subject) and subject not in set(lines["rule"]):
+        raise WrongUse(
+            f"NPR's answers to this period hold no {subject[:40]}",
+            where="SUBJECT",
+            fix="npr findings lists the codes that came",
+        )
+    if subject in known_rules() or is_theirs(subject):
         return subject, still.filter(pl.col("rule") == subject).height
     prints = [one for one in still["fingerprint"] if one.startswith(subject.removeprefix("~"))]
     if len(subject) < SHORT or len(prints) != 1:

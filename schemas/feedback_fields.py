@@ -72,13 +72,14 @@ class Actions(_Part):
 
 
 class FeedbackFields(_Part):
-    """The mapping of one version of the feedback."""
+    """The mapping of one version of the feedback. checks: letter of list 8482 -> what it checks."""
 
     version: str
     source: str
     kinds: dict[Kind, Named]
     fields: dict[str, Named]
     actions: Actions
+    checks: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> FeedbackFields:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_receipts import receipt
 
+from pipelines import inbox
 from pipelines.inbox import Report, take_in
 from pipelines.ledger.book import SqlLedger, ledger_of
 from schemas.answered import Answered
@@ -27,7 +28,7 @@ from schemas.errors import DataRefused
 from schemas.feedback_fields import feedback_fields
 from schemas.submission_states import Event, State
 from transforms import finding_ledger as life
-from transforms.answers import findings
+from transforms.answers import explained, findings
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
 from transforms.answers.unpacking import Document, NeedsPassword, documents
@@ -295,6 +296,39 @@ def test_poison_is_set_aside_after_three_tries_while_others_flow(home: Path, led
     assert not path.exists()
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe.xml", b"a\x1b[2J\x07.xml", b"x\xe2\x80\xaelmx.xml"])
+def test_a_file_of_any_name_is_taken_and_never_printed_as_it_is(home: Path, ledger: SqlLedger, name: bytes) -> None:
+    """A name that is no text stopped the whole look, and one with control characters steered the terminal."""
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    drop(home, os.fsdecode(name), b"<broken")
+    drop(home, "z.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    found = look(home)
+    assert [row["fate"] for row in found.taken] == ["taken"]
+    assert found.waiting[0]["file"].encode().decode().isprintable()
+
+
+def test_a_file_that_cannot_be_looked_at_holds_up_no_other(
+    home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    gone, shut = drop(home, "0.xml", b"x"), drop(home, "1.xml", b"y")
+    drop(home, "2.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    there = Path.stat
+
+    def stat_of(path: Path, **more: bool) -> os.stat_result:
+        if path == shut:
+            raise PermissionError(13, "Permission denied")
+        if path == gone:
+            raise FileNotFoundError
+        return there(path, **more)
+
+    monkeypatch.setattr(inbox, "files", lambda folder: sorted(folder.iterdir()))
+    monkeypatch.setattr(Path, "stat", stat_of)
+    found = look(home)
+    assert [row["fate"] for row in found.taken] == ["taken"]
+    assert [row["why"] for row in found.waiting] == ["cannot be read: Permission denied"]
+
+
 def test_a_locked_answer_waits_for_its_password(home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
     drop(home, "m.eml", mailed(locked(csv_report(ledger.part(msg_id).lopenr)), "a.zip"))
@@ -327,6 +361,35 @@ def test_shuffled_answers_find_their_own_part_and_no_other(home: Path, ledger: S
 
 
 # --- findings ---
+
+
+def test_nothing_in_a_report_that_could_be_a_person_is_told_of_a_finding() -> None:
+    """A report whose columns are shifted has numbers and names where codes should be."""
+    person = "15076500565"
+    columns = "Feilkode;Klasse;Attributt;Enhet ID;Feiltype;Episode ID"
+    values = f"{person};{person[:6]} {person[6:]};{person};{person};{person};{person}"
+    report = f"lopenr;1\n\n{columns}\n{values}\nK1-x;A_b;c;A-RUS;O;E\n"
+    told = one(report.encode(), "NPR_ERR.csv")
+    found = findings.lines(error_table(told.errors), {}, "ord", "u", b"k")
+    assert person not in str(found.to_dicts())
+    assert found.select("rule", "class", "fields", "enhet").rows() == [
+        ("NPR:?", "", "", None), ("NPR:K1-x", "A_b", "c", "A-RUS"),
+    ]  # fmt: skip
+
+
+def test_a_code_is_explained_by_what_its_errors_share_alone() -> None:
+    rows = (
+        "K1;E;a;E1;O;Verdi 19 mangler for Ola",
+        "K1;E;a;E2;O;Verdi mangler, 010190 12345",
+        "K1;E;b;E3;K;Verdi mangler, 020290-23456",
+        "K2;E;a;E1;O;annet",
+    )
+    head = ("lopenr;1", "", "Feilkode;Klasse;Attributt;Episode ID;Feiltype;Feiltekst")
+    told = one("\n".join((*head, *rows)).encode(), "NPR_ERR.csv")
+    of_code = explained.of_code(error_table(told.errors), "NPR:K1")
+    assert explained.texts(of_code) == ["Verdi mangler, (number)"]
+    assert explained.counts(of_code, "check") == {"O": 2, "K": 1}
+    assert feedback_fields().checks.keys() == set("BEKORTX")
 
 
 def test_errors_become_findings_that_the_next_answer_resolves_only_when_it_is_whole() -> None:

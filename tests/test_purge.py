@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import ledgers
 import polars as pl
 import pytest
 from conftest import call
+from test_inbox import _zip, csv_report, drop
+from test_receipts import receipt
 
 from assets.ports import Note
+from pipelines.inbox import take_in
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.purge import Purge
 from pipelines.store import DiskStore
@@ -109,6 +113,39 @@ def test_the_proof_says_what_went_and_hangs_on_the_audit_log(home: Path, ledger:
     assert ledger.audit_broken_at() is None
     again = call("purge", *BY, "--json", home=home)
     assert (again.code, again.json["files"]) == (0, 0)
+
+
+def test_answers_go_with_the_partition_they_speak_of(home: Path, ledger: SqlLedger, tmp_path: Path) -> None:
+    """They quote what was sent; what belongs to no partition goes by the day it came, and the rest stays."""
+    store = DiskStore(home)
+    for key, snapshot in ((T1, "s1"), (M02, "s2")):
+        _made(store, key, snapshot)
+    said: dict[str, bytes] = {}
+    for key in (T1, M02):
+        first = ledgers.sent(ledger, ledgers.prepared(ledger, tmp_path, key, "first", profile="production"))[0]
+        rows = f"K1;Episode;a;E-{key.period};9\n"
+        said[key.period] = csv_report(ledger.part(first).lopenr, rows)
+    _accepted(ledger, tmp_path, T1, inputs="second")
+    said["both"] = _zip(*((f"NPR_ERR-{name}.csv", data + b"\n") for name, data in said.items()))
+    for name, data in {**said, "unknown": receipt(), "late": receipt(original="<Id>late</Id>")}.items():
+        drop(home, f"NPR_ERR-{name}.csv", data)
+        take_in(ledgers.settings(home), LATER if name != "late" else dt.datetime(2021, 2, 1, tzinfo=dt.UTC))
+    assert not list((home / "inbox").iterdir())
+    answers = home / "identity" / "answers"
+    before = {path for path in answers.rglob("*") if path.is_file()}
+    assert {path.stat().st_mode & 0o077 for path in before} == {0}
+
+    planned = call("purge", *BY, "--dry-run", "--json", home=home).json
+    done = call("purge", *BY, "--json", home=home)
+    assert done.code == 0, done.err
+    assert planned["removed"] == done.json["removed"]
+    gone = before - set(answers.rglob("*"))
+    assert {str(path.relative_to(home)) for path in gone} <= {one["path"] for one in done.json["removed"]}
+    raw = {hashlib.sha256(data).hexdigest(): name for name, data in said.items()}
+    raw |= {hashlib.sha256(receipt()).hexdigest(): "unknown"}
+    assert {raw[path.name] for path in gone if path.parent.name == "raw"} == {"2020-T1", "unknown"}
+    left = [pl.read_parquet(path)["episode_id"].to_list() for path in answers.glob("errors/*.parquet")]
+    assert left == [["E-2020-M02"], ["E-2020-M02"]]
 
 
 def test_what_is_within_the_retention_is_not_even_planned(home: Path, ledger: SqlLedger, tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ PREDICTED: dict[str, pl.DataType] = {
     "both": pl.Int64(),
     "answered_only": pl.Int64(),
 }
+# What of an error may stand outside the identity tree as the register wrote it: words that cannot be a person. A report
+# whose columns are shifted has anything anywhere.
+_CODE = r"^[\w.:/-]{1,20}$"
+_NAME = r"^[\w.@ -]{1,64}$"
+_DIGITS = r"\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d"
+NO_CODE = "?"
 CHANGED, UNCHANGED, GONE = "changed", "unchanged", "gone"
 
 
@@ -36,6 +42,8 @@ def lines(
     errors: pl.DataFrame, rows: Mapping[str, pl.DataFrame], module: str, unit: str, secret: bytes
 ) -> pl.DataFrame:
     """Errors of one module as lines of the ledger of findings (life.LINE), one per code, record and field.
+
+    What looks as if it could be a number of a person is let go where the line would show it as it is.
 
     errors: ``error_table.ERRORS``. rows: contract table -> ``_row`` and its key column; a key that is not there gives a
     line without a row. An error that names no record speaks of the unit.
@@ -46,15 +54,14 @@ def lines(
         there = pl.col(column) != ""
         table = pl.when(there).then(pl.lit(name)).otherwise(table)
         key = pl.when(there).then(column).otherwise(key)
-    code = pl.when(pl.col("code") != "").then("code").when(pl.col("check") != "").then("check").otherwise(pl.lit("?"))
     made = given.select(
-        pl.concat_str(pl.lit(f"{RULE}:"), code).alias("rule"),
+        pl.concat_str(pl.lit(f"{RULE}:"), coded(given)).alias("rule"),
         "consequence",
         pl.lit(module).alias("module"),
-        pl.col("npr_class").alias("class"),
+        _decent("npr_class", _NAME).fill_null("").alias("class"),
         table.alias("table"),
-        pl.col("attribute").alias("fields"),
-        pl.when(pl.col("enhet_id") != "").then("enhet_id").alias("enhet"),
+        _decent("attribute", _NAME).fill_null("").alias("fields"),
+        _decent("enhet_id", _NAME, r"\d{11}").alias("enhet"),
         key.alias("_key"),
     )
     whole = made.select(pl.concat_str(pl.lit(unit), "table", "_key", separator=SEPARATOR)).to_series()
@@ -66,6 +73,36 @@ def lines(
     told = made.group_by("fingerprint", maintain_order=True).agg(*first, pl.len().alias("count"))
     told = told.with_columns(under=pl.lit(None, pl.String), below=pl.lit(0))
     return told.select(*life.LINE).cast(life.LINE)  # type: ignore[arg-type]
+
+
+def coded(errors: pl.DataFrame) -> pl.Series:
+    """The code of each error; where it has none, the letter of its check, else ``?``."""
+    codes = pl.coalesce(_decent("code", _CODE), _decent("check", _CODE), pl.lit(NO_CODE))
+    return errors.select(codes.alias("code")).to_series()
+
+
+def _decent(column: str, shape: str, never: str = _DIGITS) -> pl.Expr:
+    """The value where it has a shape and no row of digits that could be a person; else null."""
+    value = pl.col(column).fill_null("").str.strip_chars()
+    return pl.when(value.str.contains(shape) & ~value.str.contains(never)).then(value)
+
+
+def placed(ledger: pl.DataFrame, rows: Mapping[str, pl.DataFrame], unit: str, secret: bytes) -> pl.DataFrame:
+    """The ledger with ``_row`` of its open lines as the tables are now; an earlier extract had other rows.
+
+    rows: as for ``lines``. A record that is no longer there has no row.
+    """
+    asked = set(ledger.filter(pl.col("status") != life.RESOLVED)["table"])
+    known = [pl.DataFrame(schema={"table": pl.String, "record": pl.String, "_now": pl.UInt32})]
+    for table, key in HANDLES.values():
+        if table in rows and table in asked:
+            whole = pl.concat_str(pl.lit(unit), pl.lit(table), pl.col(key).cast(pl.String), separator=SEPARATOR)
+            records = pseudonyms(rows[table].select(whole).to_series(), secret)
+            now = {"table": [table] * len(records), "record": records, "_now": rows[table]["_row"].cast(pl.UInt32)}
+            known.append(pl.DataFrame(now, schema=known[0].schema))
+    places = pl.concat(known).unique(["table", "record"], keep="first")
+    told = ledger.join(places, on=["table", "record"], how="left", maintain_order="left")
+    return told.with_columns(pl.when(pl.col("status") != life.RESOLVED).then("_now").alias("_row")).drop("_now")
 
 
 def _placed(made: pl.DataFrame, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

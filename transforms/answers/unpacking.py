@@ -34,7 +34,7 @@ _TAKEN: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 99})  # 99:
 _UNIX: Final = 3
 _ENVELOPED: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _HEADER: Final = re.compile(rb"[!-9;-~]{1,76}:[ \t]")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NUMBER: Final = re.compile(r"\d{6}[ -]?\d{5}")
 _LONGEST_NAME: Final = 200
 
@@ -237,8 +237,12 @@ def _filename(part: email.message.Message) -> str:
 
 
 def shown(name: str) -> str:
-    """A name for people: without folders, control characters and what may be an identity number; not too long."""
-    bare = _CONTROL.sub("", name.replace("\\", "/").rpartition("/")[2])
+    """A name for people: without folders, control characters and what may be an identity number; not too long.
+
+    Bytes that are no text (they come as lone surrogates) become ``?``, so that the name can be printed and kept.
+    """
+    text = name.encode("utf-8", "replace").decode()
+    bare = _CONTROL.sub("", text.replace("\\", "/").rpartition("/")[2])
     return _NUMBER.sub("(number)", bare)[:_LONGEST_NAME] or "attachment"
 
 

@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from authority import Authority, key_of, pem, private_file, private_pem
 from channels import BODY, document, dressed, parties
-from ledgers import T1, prepared, settings
+from ledgers import NOW, T1, prepared, settings
 from mail_servers import PASSWORD, USER, MailServers, running_mail
 from partner import Partner
 from servers import _free_port
@@ -308,11 +308,11 @@ def test_an_answer_that_is_lost_leaves_doubt_until_the_acknowledgment(bench: Ben
             with pytest.raises(InDoubt, match="not sent again"):
                 bench.submit(port=port, **NO_LOGIN)
     assert handler.arrived == [bench.path.read_bytes()]
-    found = sending.resume(bench.settings())
+    found = sending.resume(bench.settings(), NOW)
     assert [row["state"] for row in found["in_doubt"]] == ["in_doubt"]
     assert "no acknowledgment and no bounce" in found["asked"][0]["said"]
     bench.answered(bench.partner.acknowledgment(bench.ref, key="forger"), bench.partner.acknowledgment(bench.ref))
-    found = sending.resume(bench.settings())
+    found = sending.resume(bench.settings(), NOW)
     assert (found["in_doubt"], found["asked"][0]["state"]) == ([], "acknowledged")
     fates = [row["fate"] for row in bench.look().taken]  # the same acknowledgment, now as an answer
     assert sorted(fates) == ["parked", "taken"]
@@ -343,7 +343,7 @@ def test_a_bounce_proves_that_it_left_and_that_it_did_not_arrive(bench: Bench) -
     finally:
         arm()
     bench.mail.wait_for("edi", 1)  # exim's own report
-    assert sending.resume(bench.settings())["asked"][0]["state"] == "rejected"
+    assert sending.resume(bench.settings(), NOW)["asked"][0]["state"] == "rejected"
     report = bench.look()
     assert [(row["kind"], row["fate"]) for row in report.taken] == [("delivery report failed", "taken")]
     assert bench.state() is State.REJECTED
@@ -385,7 +385,7 @@ def test_a_receipt_that_is_not_the_receivers_is_parked_with_the_reason(bench: Be
     told = [row["reason"] for row in report.taken]
     for _, reason in FORGED.values():
         assert sum(reason in one for one in told) == 1, reason
-    assert len(sending.resume(bench.settings())["parked"]) == len(FORGED)  # and there they stay
+    assert len(sending.resume(bench.settings(), NOW)["parked"]) == len(FORGED)  # and there they stay
     assert bench.state() is State.HANDED_OVER
 
 

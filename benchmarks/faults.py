@@ -46,7 +46,7 @@ def by_call(made: Matrix, room: Path, error: int, step: int) -> int:
     """All histories of one error; how many were not as they must be."""
     number = faults.calls(made, room / f"calls-{error}", error)
     said = faults.Said()
-    dice = random.Random(error)
+    dice = random.Random(f"{made.channel} {error}")
     for for_good in (False, True):
         for call in range(dice.randint(1, step), number + 1, step):
             place = room / f"{error}-{call}-{for_good}"

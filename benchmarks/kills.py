@@ -1,10 +1,11 @@
 """kill -9 over every channel, two schedulers at once, and forced resends: what the receivers got is counted.
 
-    .venv/bin/python benchmarks/kills.py [--channel NAME|all] [--histories 510] [--races 1000] [--resends 1000]
+    .venv/bin/python benchmarks/kills.py [--channel NAME|all] [--histories 510] [--seed TEXT] [--resends 1000]
+                                         [--races 1000] [--postgres-races 100]
 
 Each history is killed at one to three points, chosen so that every point of an undisturbed run is met, and then let run
 to its end. Prints one line of figures per channel; exit code 1 when anything was lost, sent twice or left in doubt, or
-when the control without the ledger sent nothing twice. ``--url`` names the database for the races, else SQLite.
+when the control without the ledger sent nothing twice. Races over PostgreSQL start a server of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from kill_matrix import (  # noqa: E402
     random_kills,
     summary,
 )
+from servers import postgres_programs, running_postgres  # noqa: E402
 
 CONTROLS = 12
 ROUNDS = 50  # of races over one ledger
@@ -41,7 +43,8 @@ def main() -> int:
     words.add_argument("--histories", type=int, default=510)
     words.add_argument("--races", type=int, default=1000)
     words.add_argument("--resends", type=int, default=1000)
-    words.add_argument("--url", default="")
+    words.add_argument("--postgres-races", type=int, default=100)
+    words.add_argument("--seed", default="", help="other histories than those of another seed")
     given = words.parse_args()
     channels = list(CHANNELS) if given.channel == "all" else [given.channel]
     places: set[str] = set()
@@ -49,25 +52,30 @@ def main() -> int:
     with nursery() as job:
         for channel in channels:
             if given.histories:
-                bad += histories(job, channel, -(-given.histories // len(channels)), places)
+                bad += histories(job, channel, -(-given.histories // len(channels)), given.seed, places)
             if given.resends:
                 bad += resends(job, channel, given.resends)
         if given.races:
-            bad += races(job, given.races, given.url)
+            bad += races(job, given.races, "")
+        programs = postgres_programs()
+        if given.postgres_races and programs:
+            with running_postgres(programs) as server:
+                bad += races(job, given.postgres_races, server.create("races"))
     print(f"named points killed at: {len(places)}: {', '.join(sorted(places))}")
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"{sum(one.ru_utime + one.ru_stime for one in used):.0f} s CPU")
     return int(bad > 0)
 
 
-def histories(job: Job, channel: str, number: int, places: set[str]) -> int:
+def histories(job: Job, channel: str, number: int, seed: str, places: set[str]) -> int:
     """Histories of one channel, and the control; how much of it is not as it must be."""
     count, control = Count(), Count()
     with quick_room() as room, matrix(job, channel, room) as made:
         points = made.points(room / "whole")
-        dice = random.Random(channel)
+        dice = random.Random(channel + seed)
+        offset = dice.randrange(len(points))
         for n in range(number):
-            first = n * len(points) // number + 1 if number < len(points) else n % len(points) + 1
+            first = (n * max(len(points), number) // number + offset) % len(points) + 1
             made.once(room / str(n), [f"*#{first}", *random_kills(dice, len(points))[1:]], count)
         for n in range(CONTROLS):
             kill = f"*#{dice.randint(len(points) // 3, len(points))}"
@@ -93,12 +101,11 @@ def races(job: Job, number: int, url: str) -> int:
     total: dict[str, int] = {}
     while total.get("rounds", 0) < number:
         with quick_room() as room:
-            code = job(room / "home", act="contests.race", rounds=min(ROUNDS, number), url=url)
+            rounds = number if url else min(ROUNDS, number)  # one database, one ledger
+            code = job(room / "home", act="contests.race", rounds=rounds, url=url)
             assert code == 0, (room / "said").read_text(encoding="utf-8")
             found = json.loads((room / RESULT).read_bytes())
         total = {name: total.get(name, 0) + value for name, value in found.items()}
-        if url:
-            break  # one database, one ledger
     print(f"races over {'PostgreSQL' if url else 'SQLite'}: {total}", flush=True)
     return len({total[name] for name in ("rounds", "started", "sent", "arrived", "begun")}) - 1
 

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -100,7 +101,7 @@ def arrived_in_outbox(home: Path, _: World) -> Arrived:
     names = {part.path: part.msg_id for manifest in whole for part in manifest.shipments}
     # What becomes visible first is whole; a part that is put back later comes without a manifest.
     assert not names or set(names) == {path.name for path in (taken / "0000").glob("*.eml")}
-    return [(names[path.name], _sha256(path)) for path in taken.glob("*/*.eml")]
+    return [(names[path.name], _taken(path)) for path in taken.glob("*/*.eml")]
 
 
 def arrived_in_folder(home: Path, _: World) -> Arrived:
@@ -111,8 +112,13 @@ def arrived_in_folder(home: Path, _: World) -> Arrived:
         room.mkdir(parents=True)
         for path in (drop / mark.name.removesuffix(".json"), mark):
             path.rename(room / path.name)
-    marks = taken.glob("*/*.json")
-    return [(json.loads(mark.read_bytes())["msg_id"], _sha256(mark.with_suffix(""))) for mark in marks]
+    return [_marked(mark) for mark in taken.glob("*/*.json")]
+
+
+@cache
+def _marked(mark: Path) -> tuple[str, str]:
+    """MsgId and content of a file that was taken away with its mark; nobody changes it again."""
+    return json.loads(mark.read_bytes())["msg_id"], _sha256(mark.with_suffix(""))
 
 
 def arrived_in_area(home: Path, _: World) -> Arrived:
@@ -123,7 +129,7 @@ def arrived_in_area(home: Path, _: World) -> Arrived:
     for path in area.glob("[!.]*"):
         first = not (taken / path.name).exists()
         path.rename(taken / path.name if first else again / f"{len(list(again.iterdir())):04}-{path.name}")
-    return [(path.stem[-36:], _sha256(path)) for place in (taken, again) for path in place.iterdir()]
+    return [(path.stem[-36:], _taken(path)) for place in (taken, again) for path in place.iterdir()]
 
 
 def arrived_by_mail(_: Path, world: World) -> Arrived:
@@ -139,6 +145,7 @@ def arrived_by_mail(_: Path, world: World) -> Arrived:
         content = mail[mail.index(b"From: ") :].replace(b"\n", b"\r\n")
         msg_id = names[re.search(rb"\r\nMessage-ID: <([^>]+)>", content)[1].decode()]  # type: ignore[index]
         found.append((msg_id, hashlib.sha256(content).hexdigest()))
+    for msg_id in {msg_id for msg_id, _ in found}:
         servers.drop("edi", msg_id, (Path(world["acknowledgments"]) / msg_id).read_bytes())
     return found
 
@@ -151,6 +158,12 @@ def ids_of_history(modules: tuple[str, ...] = MODULES) -> list[PartIds]:
 def _mail_servers(world: World) -> MailServers:
     smtp, smtps, imap, imaps = (int(world[name]) for name in ("smtp", "smtps", "imap", "imaps"))
     return MailServers(smtp, smtps, imap, imaps, Path(world["ca"]), Path(world["boxes"]))
+
+
+@cache
+def _taken(path: Path) -> str:
+    """The same of a file that was taken away, and that nobody changes again."""
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

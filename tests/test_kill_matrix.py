@@ -1,7 +1,7 @@
-"""kill -9 at named points of preparing, sending and reading answers: nothing lost, nothing twice, no doubt left.
+"""Sending under kills, failing calls, races and forced resends: nothing lost, nothing twice, no doubt left.
 
-The short form: each point of a whole run once for each channel, or as many as fit the time. ``benchmarks/
-kills.py`` runs 500 histories and more. The control run shows that the count would find a duplicate.
+Short forms over every channel; ``benchmarks/kills.py`` and ``benchmarks/faults.py`` hold the long ones. The control run
+without the ledger shows that the count would find a duplicate.
 """
 
 from __future__ import annotations

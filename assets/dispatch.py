@@ -12,15 +12,16 @@ the channel is certain that the part is not there may it be handed over again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from assets import guards
 from assets.checkpoints import checkpoint
 from assets.guard import guard, label_content
+from assets.manifests import insist_bytes, manifest_of
 from assets.permits import insist_allowed, insist_approved, insist_overridden, insist_validated, overrides
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Rejected, Run
-from assets.shipments import insist_bytes, manifest_of
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
 from schemas.sending import Presence, SentPart, TransportState
@@ -40,14 +41,20 @@ def submit(run: Run, number: int) -> Delivery:
     """Hand over a submission. What left already is left alone; what is in doubt is asked about first."""
     manifest = manifest_of(run, number)
     if any(part.state in SENDABLE | OPEN for part in run.ledger.parts(run.key, number)):
-        channel = run.channel()
+        channels = channels_for(run, manifest)
         insist_ready(run, manifest)
-        _claimed(run, manifest, channel)
+        _claimed(run, manifest, channels)
     sent = run.ledger.parts(run.key, number)
     name = next((part.channel for part in sent if part.channel), "")
     record = Delivery(submission=number, channel=name, files={part.path: part.reference for part in sent})
     run.store.save("dispatch", run.key, record)
     return record
+
+
+def channels_for(run: Run, manifest: Manifest) -> Mapping[bool, Channel]:
+    """The channel of the unit and, under True, the one for parts that it cannot carry; each where there are parts."""
+    wanted = sorted({part.large for part in manifest.shipments})
+    return {large: run.large_channel() if large else run.channel() for large in wanted}
 
 
 def insist_ready(run: Run, manifest: Manifest) -> None:
@@ -71,7 +78,7 @@ def _guarded(run: Run, manifest: Manifest) -> None:
     guard(run.store, run.key, manifest, run.config.profile)
 
 
-def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:
+def _claimed(run: Run, manifest: Manifest, channels: Mapping[bool, Channel]) -> None:
     """Do the work under the claim of the submission: of two processes at once one sends."""
     owner, number = run.owner, manifest.submission
     if not run.ledger.claim(run.key, number, owner, run.now()):
@@ -84,7 +91,8 @@ def _claimed(run: Run, manifest: Manifest, channel: Channel) -> None:
         folder = run.store.shipments(run.key, number)
         files = {part.msg_id: part for part in manifest.shipments}
         for part in run.ledger.parts(run.key, number):
-            _one(run, channel, manifest, part, files[part.msg_id], folder)
+            file = files[part.msg_id]
+            _one(run, channels[file.large], manifest, part, file, folder)
     finally:
         run.ledger.release(run.key, number, owner)
 

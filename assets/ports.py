@@ -278,6 +278,10 @@ def _silent(stage: str, done: int, total: int) -> None:
     """No progress shown."""
 
 
+def _no_channel() -> Channel:
+    raise WrongUse("the unit has no channel for parts above the limits", where="npr.toml, channels")
+
+
 def _no_database() -> AbstractContextManager[Reading]:
     raise WrongUse("the unit has no database", where="npr.toml", fix="see docs/sources.md, From a database")
 
@@ -305,6 +309,7 @@ class Run:
     signer: Callable[[], Signer | None] = field(default=lambda: None)
     codes: Callable[[], Codes] = field(default=_no_codes)
     database: Callable[[], AbstractContextManager[Reading]] = field(default=_no_database)
+    large_channel: Callable[[], Channel] = field(default=_no_channel)  # for parts that the other cannot carry
     guard: Callable[[Manifest], None] | None = None  # in place of ``assets.guard``, for tests of what stands around it
 
 

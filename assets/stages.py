@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from assets import dispatch, findings, fragments, identity, messages, scope, shipments, snapshot, staging
 from assets.accounts import accounts
+from assets.manifests import insist_bytes
 from assets.ports import Run, Workbench
 from schemas.contract import Table, load_contract
 from schemas.errors import Bug, DataRefused, NprError, of_system
@@ -272,6 +273,6 @@ def _below_limit(run: Run) -> tuple[bool, Mapping[str, Any]]:
 def _parts_valid(run: Run) -> tuple[bool, Mapping[str, Any]]:
     """Every part was valid when it was made, and what lies in the folder is still that part."""
     manifest = run.store.load("manifest", run.key, Manifest)
-    shipments.insist_bytes(run, manifest)
+    insist_bytes(run, manifest)
     faults = sum(part.schema_faults for part in manifest.shipments)
     return faults == 0, {"parts": len(manifest.shipments), "faults": faults}

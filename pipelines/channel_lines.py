@@ -6,15 +6,17 @@ itself, which each channel does without sending anything.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 
 from pipelines.channels.choice import made
 from pipelines.channels.common import Way
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
+from schemas.config import FolderSettings
 from schemas.errors import NprError
 
-OK, WRONG = "ok", "wrong"
+OK, WARN, WRONG = "ok", "warning", "wrong"
 
 
 def channel_lines(settings: Settings) -> Iterator[dict[str, str]]:
@@ -31,3 +33,15 @@ def channel_lines(settings: Settings) -> Iterator[dict[str, str]]:
             yield {"state": WRONG, "check": check, "what": error.what, "fix": error.fix}
         else:
             yield {"state": OK, "check": check, "what": what, "fix": ""}
+        if isinstance(one, FolderSettings) and one.needs_document and config.profile != "rehearsal":
+            yield _unencrypted(check, one)
+
+
+def _unencrypted(check: str, folder: FolderSettings) -> dict[str, str]:
+    """Head messages and bare messages of patients lie there as they are."""
+    what = f"{folder.path}: with payload {folder.payload} the files in it are not encrypted, and ide holds identities"
+    fix = "let only the message handler read it, delete what was taken, keep it out of backups; or payload = mail"
+    mode = stat.S_IMODE(folder.path.stat().st_mode) if folder.path.is_dir() else 0
+    if mode & stat.S_IRWXO:
+        return {"state": WRONG, "check": check, "what": f"{what}; it is open to others", "fix": f"chmod o-rwx; {fix}"}
+    return {"state": WARN, "check": check, "what": what, "fix": fix}

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import schemas
+from assets.manifests import manifest_of
 from assets.ports import Run
-from assets.shipments import manifest_of
 from pipelines.ledger.book import SqlLedger
 from pipelines.store import DiskStore, sync
 from schemas.errors import DataRefused, WrongUse

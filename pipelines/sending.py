@@ -15,9 +15,9 @@ from typing import Any
 import polars as pl
 
 from assets import classes
-from assets.dispatch import asked, hand_over, insist_ready, submit
+from assets.dispatch import asked, channels_for, hand_over, insist_ready, submit
+from assets.manifests import insist_bytes, manifest_of
 from assets.ports import Note, Options, Run
-from assets.shipments import insist_bytes, manifest_of
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.partitions import partition_key
 from pipelines.passport import issue
@@ -186,7 +186,8 @@ def resend(settings: Settings, msg_id: str, by: str, why: str) -> SentPart:
         if part.state is State.HANDING_OVER:
             run.ledger.record(msg_id, Event.DOUBT, Note(by, run.now()))
         folder = run.store.shipments(run.key, part.submission)
-        return hand_over(run, run.channel(), manifest, file, folder, Event.RESEND, Note(by, run.now(), detail=why))
+        channel = channels_for(run, manifest)[file.large]
+        return hand_over(run, channel, manifest, file, folder, Event.RESEND, Note(by, run.now(), detail=why))
 
 
 class _claimed:  # noqa: N801 - reads as a word of the with statement

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -102,7 +103,8 @@ class DiskWorkbench:
             sources=SOURCES,
             now=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0),
             receiver=lambda: self._receiver(unit),
-            channel=lambda name="": channel_of(self.settings.config, unit_key, self.store, name),
+            channel=partial(channel_of, self.settings.config, unit_key, self.store),
+            large_channel=partial(channel_of, self.settings.config, unit_key, self.store, large=True),
             pipeline=PIPELINE,
             owner=owner(),
             progress=self.progress,

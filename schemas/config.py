@@ -225,6 +225,11 @@ class Shipping(_Part):
     receiver_certificate: Path | None = None
     form: AgreedForm | None = None
 
+    def compresses(self, *, usual: bool) -> bool:
+        """Whether messages are compressed before encryption. usual: what the receiver's form says of it."""
+        agreed = self.form.gzip if self.form else None
+        return self.gzip or (usual if agreed is None else agreed)
+
 
 class Workers(_Part):
     """Celery workers. redeliver_after: seconds after which a stage that a lost worker had is given to another one.
@@ -297,14 +302,14 @@ class ChannelSettings(_Part):
         return False
 
     @property
-    def most_document_bytes(self) -> int | None:
-        """The largest head message it carries; None: as large as a mail can hold."""
-        return None
-
-    @property
     def most_mail_bytes(self) -> int | None:
         """The largest packed file it carries; None: the network's limit for mails."""
         return None
+
+    @property
+    def takes_large(self) -> bool:
+        """Whether it is there for what no other channel of a unit can carry, and for nothing else."""
+        return False
 
 
 class OutboxSettings(ChannelSettings):
@@ -355,17 +360,13 @@ class Edi20Settings(ChannelSettings):
         """EDI 2.0 packs, signs and encrypts itself."""
         return True
 
-    @property
-    def most_document_bytes(self) -> int:
-        """The document stands in the body as base64, with some words around it."""
-        return (self.body_bytes - BODY_ROOM) // 4 * 3
-
 
 class SftpSettings(ChannelSettings):
     """A file area, for what no mail can hold (NHN-EDI-STOR). host_key: the server's, as in known_hosts without a name.
 
     folder: where finished files appear. taken: where they are moved when they were fetched, if that can be seen.
-    file_bytes: the largest file.
+    file_bytes: the largest file. only_large: it takes nothing but patients who alone are above the limits of the unit's
+    other channel.
     """
 
     kind: Literal["sftp"]
@@ -377,11 +378,17 @@ class SftpSettings(ChannelSettings):
     folder: str = "."
     taken: str = ""
     file_bytes: int = Field(default=2_000_000_000, ge=20_000)
+    only_large: bool = False
 
     @property
     def most_mail_bytes(self) -> int:
         """No mail carries it, so the network's limit for mails does not hold."""
         return self.file_bytes
+
+    @property
+    def takes_large(self) -> bool:
+        """By its setting."""
+        return self.only_large
 
 
 class MailLine(_Part):
@@ -433,7 +440,6 @@ class EbxmlSmtpSettings(MailLine, ChannelSettings):
 AnyChannel = Annotated[
     OutboxSettings | FolderSettings | Edi20Settings | SftpSettings | EbxmlSmtpSettings, Field(discriminator="kind")
 ]
-BODY_ROOM = 2_000  # bytes of the words around a document in a request, far more than they need
 
 
 class Drop(_Part):
@@ -513,9 +519,11 @@ class Config(_Part):
         """Whether a submission leaves only when a named person has approved it; in production always."""
         return self.approval or profile == "production"
 
-    def ways(self, unit: str, profile: str) -> dict[str, ChannelSettings]:
-        """The channels that serve a unit under a profile."""
-        return {name: one for name, one in self.channels.items() if one.serves(unit, profile)}
+    def ways(self, unit: str, profile: str, *, large: bool = False) -> dict[str, ChannelSettings]:
+        """The channels that serve a unit under a profile. large: those for parts that the others cannot carry."""
+        return {
+            name: one for name, one in self.channels.items() if one.serves(unit, profile) and one.takes_large == large
+        }
 
     def certificates_of(self, unit: Unit) -> Certificates:
         """Keys and certificates of a unit: its own section, or the common one."""

@@ -208,7 +208,8 @@ class MessageOut(_Record):
 class ShipmentOut(_Record):
     """One packed part. packed_bytes: size of the finished file; sha256: its digest; body_sha256: of the XML body.
 
-    document_sha256, document_bytes: of the head message, where the channel takes that and it was kept.
+    document_sha256, document_bytes: of the head message, where the channel takes that and it was kept. large: one
+    patient alone above the limits, who leaves by the channel for such.
     """
 
     module: str
@@ -226,10 +227,12 @@ class ShipmentOut(_Record):
     schema_faults: int
     document_sha256: str = ""
     document_bytes: int = 0
+    large: bool = False
 
     def unused(self) -> set[str]:
         """Fields that say nothing of this part."""
-        return set() if self.document_sha256 else {"document_sha256", "document_bytes"}
+        kept = set() if self.document_sha256 else {"document_sha256", "document_bytes"}
+        return kept if self.large else kept | {"large"}
 
 
 class Account(_Record):

@@ -46,6 +46,7 @@ class Room:
     arrived: list[tuple[str, bytes]] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)  # of the whole requests with a message
     faults: list[Any] = field(default_factory=list)
     states: list[tuple[str, str | None]] = field(default_factory=lambda: [("Unconfirmed", None)])
     locked: bool = False
@@ -267,6 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
             room.configured += [one["herId"] for one in json.loads(body)["configurations"]]
             self._answer(204, None)
         elif place == ("messages" if version == 3 else "Messages") and self.command == "POST":
+            room.lengths.append(len(body))
             self._post(room, json.loads(body), version, fault)
         elif place == "notifications":
             offset = int(parse_qs(urlsplit(self.path).query)["Offset"][0])

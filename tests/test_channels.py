@@ -11,10 +11,12 @@ from ledgers import T1, prepared, settings
 
 from assets.checkpoints import arm
 from assets.ports import NotHandedOver
+from pipelines.channel_lines import channel_lines
 from pipelines.channels import channel_of
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.store import DiskStore
 from schemas.config import Config
+from schemas.errors import DataRefused
 from schemas.sending import Presence
 
 
@@ -104,3 +106,39 @@ def test_paths_of_a_channel_are_those_of_the_file(home: Path) -> None:
     assert config.ways("nordfjell", "validation").keys() == {"out"}
     assert config.channels["out"].needs_document
     assert channel_of(config, "nordfjell", DiskStore(home)).name == "out"
+
+
+@pytest.mark.parametrize(
+    ("profile", "payload", "mode", "states"),
+    [
+        ("production", "head", 0o750, ["ok", "warning"]),
+        ("validation", "bare", 0o750, ["ok", "warning"]),
+        ("production", "bare", 0o755, ["ok", "wrong"]),
+        ("production", "mail", 0o755, ["ok"]),
+        ("rehearsal", "bare", 0o755, ["ok"]),
+    ],
+)
+def test_the_doctor_warns_of_files_that_are_not_encrypted(
+    home: Path, profile: str, payload: str, mode: int, states: list[str]
+) -> None:
+    place = home.parent / "drop"
+    place.mkdir()
+    place.chmod(mode)
+    text = f'[channels.out]\nkind = "folder"\npath = "{place}"\nprofiles = ["{profile}"]\npayload = "{payload}"\n'
+    lines = list(channel_lines(settings(home, profile, text)))
+    assert [line["state"] for line in lines] == states
+    assert all("not encrypted" in line["what"] for line in lines[1:])
+
+
+def test_a_channel_for_large_parts_serves_nothing_else(home: Path) -> None:
+    stor = (
+        'kind = "sftp"\nhost = "127.0.0.1"\nuser = "u"\nkey = "/k"\nhost_key = "ssh-ed25519 AAAA"\nonly_large = true\n'
+    )
+    text = f'[channels.out]\nkind = "folder"\npath = "/x"\nprofiles = ["validation"]\n[channels.stor]\n{stor}'
+    config: Config = settings(home, "validation", text + 'profiles = ["validation"]\n').config
+    assert config.ways("nordfjell", "validation").keys() == {"out"}
+    assert config.ways("nordfjell", "validation", large=True).keys() == {"stor"}
+    assert channel_of(config, "nordfjell", DiskStore(home)).name == "out"
+    assert channel_of(config, "nordfjell", DiskStore(home), large=True).name == "stor"
+    with pytest.raises(DataRefused, match="no channel serves"):
+        channel_of(settings(home).config, "nordfjell", DiskStore(home), large=True)

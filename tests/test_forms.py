@@ -25,7 +25,7 @@ from schemas.receivers import ContentForm, DocumentForm, Form, domain_of, receiv
 from transforms.addressing import insist_agreement
 from transforms.envelope import Coded, content_pieces, content_size, head, read_melding
 from transforms.packing import mail_pieces, pack, packed_size_of_payload, unpack, verify_mail
-from transforms.split import Around, PatientTooLarge, plan_parts, plan_parts_gzip
+from transforms.split import Around, Bound, Limits, PatientTooLarge, plan_parts, plan_parts_gzip
 
 FORMS = list(itertools.product(("Document", "PatientReport"), ("inline", "base64"), (False, True)))
 PATIENTS = [b'<Objektholder pasientNr="%d"><Episode navn="\xc3\xa6&amp;"/></Objektholder>' % n for n in range(50)]
@@ -128,8 +128,7 @@ def _plan(content: ContentForm, compress: bool, limit: int) -> Iterator[tuple[in
             lambda first, last: b"".join(PATIENTS[first:last]),
             ends,
             lambda _number: around,
-            lambda size: packed_size_of_payload(size, packing),
-            limit,
+            Limits(Bound("mail", lambda size: packed_size_of_payload(size, packing), limit)),
         )
         for part, payload in made:
             mail = b"".join(mail_pieces([payload], len(payload), packing))
@@ -137,7 +136,7 @@ def _plan(content: ContentForm, compress: bool, limit: int) -> Iterator[tuple[in
             assert gzip.decompress(payload).startswith(before)
             yield part.last_exclusive - part.first, mail
         return
-    for part in plan_parts(ends, shell, size_of, limit):
+    for part in plan_parts(ends, shell, Limits(Bound("mail", size_of, limit))):
         pieces = [before, *content_pieces(melding(part.first, part.last_exclusive), content), after]
         length = around.document_bytes(sum(map(len, PATIENTS[part.first : part.last_exclusive])))
         mail = b"".join(mail_pieces(pieces, length, packing))

@@ -78,7 +78,7 @@ WAYS = {
     "a Tenor number": Way("TEST-02", with_type(TENOR, "1", 7), traces=(TENOR,)),
     "Norsk helsenett under typeID 9": Way("TEST-02", with_type(NHN, "9"), traces=(NHN,)),
     "a Dolly D-number": Way("TEST-02", with_type(DOLLY_D, "2", 6), traces=(DOLLY_D,)),
-    "in the second part of a split": Way("TEST-02", last_identity, traces=(TENOR,), desk=(("limit", 20_000),)),
+    "in the second part of a split": Way("TEST-02", last_identity, traces=(TENOR,), desk=(("limit", 28_192),)),
     "a fault of the renderer": Way("TEST-02", between=swapped, traces=(TENOR,)),
     "pasientNr that is somebody's number": Way("SEC-01", lambda d: d.rename("pasientNr", REAL), traces=(REAL,)),
     "episodeID that is somebody's number": Way("SEC-01", lambda d: d.rename("episodeID", REAL), traces=(REAL,)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -34,53 +34,90 @@ _HELD_BACK: Final = 524_288
 bits, 64 KiB of output. If it were less, packing would stop at a part above the limit."""
 _USUALLY_HELD: Final = 32_768
 _WAYS_OUT: Final = "use gzip where the receiver accepts it, agree on a larger limit, or send over NHN-EDI-STOR"
+_LARGE_WAYS_OUT: Final = f"{_WAYS_OUT} (a channel of kind sftp with only_large = true takes such a patient)"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Patients ``first`` up to, not including, ``last_exclusive``, with the size of document and finished mail."""
+    """Patients ``first`` up to, not including, ``last_exclusive``, with the size of document and finished mail.
+
+    large: one patient alone above the limits, who goes by the channel for such.
+    """
 
     first: int
     last_exclusive: int
     document_bytes: int
     packed_bytes: int
+    large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One limit. what: the finished thing it is about, in a word. most: its bytes, inclusive.
+
+    size_of: bytes of that thing for a document (of a mail with gzip: for a payload) of some length, never falling.
+    """
+
+    what: str
+    size_of: Callable[[int], int]
+    most: int
+
+    @property
+    def longest(self) -> int:
+        """The largest length within the limit; -1 for none. Nothing is shorter than what it holds."""
+        return bisect_right(range(max(self.most, 0) + 1), self.most, key=self.size_of) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All that bounds a part.
+
+    mail: of the finished mail. others: what else is made of the document and has a limit, such as a request. large:
+    most bytes of the mail of one patient alone who is above these; 0: there is no channel for such.
+    """
+
+    mail: Bound
+    others: tuple[Bound, ...] = ()
+    large: int = 0
 
 
 class PatientTooLarge(DataRefused):
-    """One patient alone exceeds the limit. ``index`` is the patient's place, from 0; who it is, the caller knows."""
+    """One patient alone exceeds a limit. ``index`` is the patient's place, from 0; who it is, the caller knows."""
 
-    def __init__(self, index: int, packed_bytes: int, limit: int) -> None:
+    def __init__(self, index: int, what: str, made: int, limit: int) -> None:
         super().__init__(
-            f"one patient alone makes a mail of {packed_bytes} bytes, the limit is {limit}",
+            f"one patient alone makes a {what} of {made} bytes, the limit is {limit}",
             where=f"patient at place {index}",
             rule="MSG-20",
-            fix=_WAYS_OUT,
+            fix=_LARGE_WAYS_OUT,
         )
         self.index = index
 
 
-def plan_parts(ends: Ends, fixed: Fixed, size_of: Callable[[int], int], limit: int) -> list[Part]:
+def plan_parts(ends: Ends, fixed: Fixed, limits: Limits) -> list[Part]:
     """The fewest parts in the given order, each as full as whole patients allow.
 
     ends: where each patient's fragment ends, bytes, never falling. fixed: document bytes outside the fragments, a
-    number or a function of the part's place from 0. size_of: finished mail for a document length, never falling.
-    limit: bytes, inclusive. No patients, no parts. Raises PatientTooLarge, or WrongUse when not even an empty message
-    fits.
+    number or a function of the part's place from 0. No patients, no parts. Raises PatientTooLarge, or WrongUse when not
+    even an empty message fits.
     """
     _check_order(ends)
-    allowed = _largest(size_of, limit)
+    bounds = (limits.mail, *limits.others)
+    allowed = min(bound.longest for bound in bounds)
     parts: list[Part] = []
     first = 0
     while first < len(ends):
         shell = _fixed_at(fixed, len(parts))
         start = _offset(ends, first)
         if shell > allowed:
-            raise _limit_too_small(size_of(shell), limit)
+            _insist_room([(bound, shell) for bound in bounds])
         last = int(np.searchsorted(ends, start + allowed - shell, side="right"))
-        if last == first:
-            raise PatientTooLarge(first, size_of(shell + int(ends[first]) - start), limit)
+        large = last == first
+        last += large
         length = shell + int(ends[last - 1]) - start
-        parts.append(Part(first, last, length, size_of(length)))
+        if large:
+            _insist_large(first, [(bound, length) for bound in bounds], limits.large)
+        parts.append(Part(first, last, length, limits.mail.size_of(length), large))
         first = last
     return parts
 
@@ -108,31 +145,43 @@ def plan_parts_gzip(
     chunks: Callable[[int, int], bytes],
     ends: Ends,
     around: Callable[[int], Around],
-    size_of_payload: Callable[[int], int],
-    limit: int,
+    limits: Limits,
 ) -> Iterator[tuple[Part, bytes]]:
     """The same for gzip: each part with its finished gzip payload, one part in memory at a time.
 
     chunks(a, b): the bytes of patients a up to b. around: the rest of the document, by place of the part. Every part
-    is one gzip stream, made once; sizes are exact, since each trial ends a copy of the stream.
+    is one gzip stream, made once; sizes are exact, since each trial ends a copy of the stream. The limit of the mail is
+    one of payloads here, and the others are of documents before gzip.
     """
     _check_order(ends)
-    room = _largest(size_of_payload, limit)
+    room, longest = limits.mail.longest, min((bound.longest for bound in limits.others), default=None)
     first = number = 0
     while first < len(ends):
         dress = around(number)
-        shell = _Stream.opened(dress)
-        if shell.size > room:
-            raise _limit_too_small(size_of_payload(shell.size), limit)
-        last, stream = _fill(first, ends, chunks, shell, room)
-        if last == first:
-            alone = shell.plus(chunks(first, first + 1))
-            raise PatientTooLarge(first, size_of_payload(alone.size), limit)
+        stream = _Stream.opened(dress)
+        _insist_room(_lengths(limits, stream.size, dress.document_bytes(0)))
+        until = len(ends) if longest is None else _until(ends, first, dress, longest)
+        last, stream = _fill(range(first, until), ends, chunks, stream, room)
+        large = last == first
+        if large:
+            last, stream = last + 1, stream.plus(chunks(first, first + 1))
         length = dress.document_bytes(_offset(ends, last) - _offset(ends, first))
-        part, payload = Part(first, last, length, size_of_payload(stream.size)), stream.payload()
+        if large:
+            _insist_large(first, _lengths(limits, stream.size, length), limits.large)
+        part, payload = Part(first, last, length, limits.mail.size_of(stream.size), large), stream.payload()
         del stream  # its pieces are the payload once more
         yield part, payload
         first, number = last, number + 1
+
+
+def _lengths(limits: Limits, payload: int, document: int) -> list[tuple[Bound, int]]:
+    return [(limits.mail, payload), *((bound, document) for bound in limits.others)]
+
+
+def _until(ends: Ends, first: int, dress: Around, longest: int) -> int:
+    """The first patient, from ``first`` on, with whom the document would be longer."""
+    patients = bisect_right(range(longest + 1), longest, key=dress.document_bytes) - 1
+    return int(np.searchsorted(ends, _offset(ends, first) + patients, side="right"))
 
 
 def split_policy(profile: str, parts: int, agreement: SplitAgreement | None, setting: bool) -> None:  # noqa: FBT001
@@ -162,22 +211,32 @@ def _split_refused(what: str) -> DataRefused:
     )
 
 
-def _limit_too_small(needed: int, limit: int) -> WrongUse:
-    return WrongUse(
-        f"a message without patients already makes a mail of {needed} bytes, the limit is {limit}",
-        where="size limit",
-        fix="raise the limit",
-    )
+def _insist_room(lengths: Sequence[tuple[Bound, int]]) -> None:
+    """A message without patients fits."""
+    for bound, length in lengths:
+        if (made := bound.size_of(length)) > bound.most:
+            raise WrongUse(
+                f"a message without patients already makes a {bound.what} of {made} bytes, the limit is {bound.most}",
+                where="size limit",
+                fix="raise the limit",
+            )
+
+
+def _insist_large(index: int, lengths: Sequence[tuple[Bound, int]], large: int) -> None:
+    """One patient, who is above a limit, is within that of the channel for such, where there is one."""
+    mail, length = lengths[0]
+    if (made := mail.size_of(length)) <= large:
+        return
+    if large:
+        raise PatientTooLarge(index, "file", made, large)
+    above = ((bound, size) for bound, length in lengths if (size := bound.size_of(length)) > bound.most)
+    bound, made = next(above)
+    raise PatientTooLarge(index, bound.what, made, bound.most)
 
 
 def _check_order(ends: Ends) -> None:
     if len(ends) and (ends[0] < 0 or bool(np.any(ends[1:] < ends[:-1]))):
         raise ValueError("ends must be cumulative")
-
-
-def _largest(size_of: Callable[[int], int], limit: int) -> int:
-    """The largest length whose size is within the limit; -1 for none. A mail is never shorter than its content."""
-    return bisect_right(range(max(limit, 0) + 1), limit, key=size_of) - 1
 
 
 def _fixed_at(fixed: Fixed, part: int) -> int:
@@ -254,16 +313,17 @@ def _rest(data: bytes, content: ContentForm) -> bytes:
 
 
 def _fill(
-    first: int, ends: Ends, chunks: Callable[[int, int], bytes], stream: _Stream, room: int
+    patients: range, ends: Ends, chunks: Callable[[int, int], bytes], stream: _Stream, room: int
 ) -> tuple[int, _Stream]:
     """Feed whole patients until the next one is known not to fit; returns the first one left out, and the stream."""
-    last, over = first, len(ends) + 1  # `over`: the smallest end known not to fit
+    last, most = patients.start, patients.stop
+    over = most + 1  # the smallest end known not to fit, once there is one
     ratio = 1.0  # nothing is known of the data yet, so it is taken as incompressible
-    while last + 1 < over:
+    while last < most and last + 1 < over:
         budget = min(_SHARE * (room - stream.reached) / ratio, STEP_BYTES)
         reach = int(np.searchsorted(ends, _offset(ends, last) + int(budget), side="right")) - last
-        halfway = len(ends) if over > len(ends) else (over - last) // 2
-        take = max(1, min(reach, halfway, over - 1 - last))
+        halfway = most - last if over > most else (over - last) // 2
+        take = max(1, min(reach, halfway))
         trial = stream.plus(chunks(last, last + take))
         if not trial.fits(room):
             over = last + take

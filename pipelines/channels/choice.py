@@ -23,14 +23,18 @@ from schemas.config import (
 from schemas.errors import DataRefused, WrongUse
 
 
-def channel_of(config: Config, unit: str, store: DiskStore, name: str = "") -> Channel:
-    """The channel of a unit under the profile in force, or the one of a name.
+def channel_of(config: Config, unit: str, store: DiskStore, name: str = "", *, large: bool = False) -> Channel:
+    """The channel of a unit under the profile in force, or the one of a name. large: the one with ``only_large``.
 
     DataRefused where nobody chose one, WrongUse where several were chosen or the named one is gone.
     """
     profile = config.profile
-    found = {key: one for key, one in config.channels.items() if key == name} if name else config.ways(unit, profile)
-    if not found and (name == OUTBOX or (not name and profile == "rehearsal")):
+    found = (
+        {key: one for key, one in config.channels.items() if key == name}
+        if name
+        else config.ways(unit, profile, large=large)
+    )
+    if not found and (name == OUTBOX or (not name and not large and profile == "rehearsal")):
         return OutboxFolder(store)
     if name and not found:
         raise WrongUse(

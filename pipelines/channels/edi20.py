@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 from schemas.submission_states import Event
 from schemas.versions import message_type
+from transforms.edi20_request import CLOSING, V3, body_bytes, opening
 
 BLOCK: Final = 57 * 4096  # a multiple of three, so that pieces of base64 can be put together
 TIMEOUT: Final = httpx.Timeout(30, read=100)
@@ -52,7 +52,6 @@ ALONE: Final = httpx.Limits(max_keepalive_connections=0)  # calls are minutes ap
 MOST_ANSWER: Final = 5_000_000
 PAGE, MOST_PAGES = 1000, 20
 SUCCESS, ERROR, UNAUTHORISED, GONE = 200, 300, 401, 404
-V3: Final = 3
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ERROR: Final = re.compile(r"[A-Z][0-9]{2}")  # codes of list 8221
 _OURS: Final = frozenset({"MessageSentStateUpdated", "MessageApprecInfoUpdated"})
@@ -127,26 +126,10 @@ class Edi20:
     # --- posting ------------------------------------------------------------------------------------------------------
 
     def _request(self, part: ShipmentOut, manifest: Manifest, document: Path, name: str) -> _Body:
-        to, sender, epj = receiver_of(manifest), self._way.unit.sender.her_id, self._way.unit.epj
-        words: dict[str, Any] = {"contentType": "application/xml", "contentTransferEncoding": "base64"}
-        if self._given.version == V3:
-            words |= {
-                "senderHerId": int(sender),
-                "receiverHerIds": [int(to.unit_her_id)],
-                "messageTypeIdentificator": message_type(part.module).v,
-                "applicationName": epj.navnEPJ,
-                "applicationVersion": epj.versjonEPJ,
-            }
-            if self._gzip():
-                raise refused("version 3 has no documented word for gzip", fix="use version = 2, or agree without gzip")
-        else:
-            words["receiverHerIdsSubset"] = [int(to.unit_her_id)]
-            words["ebXmlOverrides"] = {
-                "applicationName": epj.navnEPJ,
-                "applicationVersion": epj.versjonEPJ,
-                **({"compressPayload": True} if self._gzip() else {}),
-            }
-        body = _Body(json.dumps(words, ensure_ascii=False).removesuffix("}"), document, part.document_bytes)
+        to, what = receiver_of(manifest), message_type(part.module).v
+        gzip = self._way.config.shipping.compresses(usual=to.form.gzip.value)
+        words = opening(self._given, self._way.unit, to.unit_her_id, what, gzip=gzip)
+        body = _Body(words, document, part.document_bytes)
         if body.length > self._given.body_bytes:
             raise refused(
                 f"{name}: the request has {body.length} bytes, and EDI 2.0 takes {self._given.body_bytes}",
@@ -155,10 +138,6 @@ class Edi20:
                 fix="lower npr.toml, shipping.packed_bytes, or send over NHN-EDI-STOR",
             )
         return body
-
-    def _gzip(self) -> bool:
-        shipping = self._way.config.shipping
-        return shipping.gzip or bool(shipping.form and shipping.form.gzip)
 
     def _configure(self) -> None:
         """Say once per process how notifications are fetched, as version 3 asks for at start-up."""
@@ -331,23 +310,19 @@ class _Begun:
 class _Body:
     """The body of a request: words, and the document as base64; made while it is sent. size: of the document."""
 
-    words: str
+    words: bytes
     document: Path
     size: int
 
     @property
-    def _start(self) -> bytes:
-        return f'{self.words}, "businessDocument": "'.encode()
-
-    @property
     def length(self) -> int:
         """Bytes of the whole body."""
-        return len(self._start) + -(-self.size // 3) * 4 + len(b'"}')
+        return body_bytes(self.words, self.size)
 
     def pieces(self, begun: _Begun) -> Iterator[bytes]:
         """The body; the journal is written before its last piece."""
         begun.whole = False
-        yield self._start
+        yield self.words
         with self.document.open("rb") as file:
             while block := file.read(BLOCK):
                 if begun.deadline.over():
@@ -355,7 +330,7 @@ class _Body:
                 yield base64.b64encode(block)
         begun.mark()
         checkpoint("edi20.last")
-        yield b'"}'
+        yield CLOSING
         checkpoint("edi20.sent")
 
 

@@ -42,7 +42,7 @@ class OutboxFolder:
             else:
                 staging.mkdir(parents=True, exist_ok=True)
                 self._drop(path, staging / part.path)
-                if all(_holds(staging / one.path, one.sha256) for one in manifest.shipments):
+                if all(_holds(staging / one.path, one.sha256) for one in manifest.shipments if one.large == part.large):
                     self._drop(path.parent / MANIFEST, staging / MANIFEST)
                     self._publish(staging, place)
         except OSError as error:

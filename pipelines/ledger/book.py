@@ -9,7 +9,9 @@ Every method writes in one transaction that is on the disk when it returns.
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,51 @@ AGAIN = dt.timedelta(hours=12)
 """After that long any run may be started again, whatever is known of it."""
 _ALL_PARTS = sa.select(parts, submissions.c.period, submissions.c.unit, submissions.c.number, submissions.c.profile)
 _JOINED = _ALL_PARTS.join_from(parts, submissions)
+# Statements that are asked all the time are built once: SQLAlchemy takes five times as long to build one as to run it.
+_PARTITION = (submissions.c.period == sa.bindparam("of_period"), submissions.c.unit == sa.bindparam("of_unit"))
+_SUBMISSIONS = sa.select(submissions).where(*_PARTITION).order_by(submissions.c.number)
+_PARTS_OF_PARTITION = _JOINED.where(*_PARTITION).order_by(submissions.c.number, parts.c.place)
+_PARTS_OF_NUMBER = _JOINED.where(*_PARTITION, submissions.c.number == sa.bindparam("of_number")).order_by(parts.c.place)
+_PARTS_OF = _JOINED.where(parts.c.submission_id == sa.bindparam("of_submission")).order_by(parts.c.place)
+_PART = (
+    sa.select(
+        parts,
+        submissions.c.period,
+        submissions.c.unit,
+        submissions.c.number,
+        submissions.c.profile,
+        submissions.c.owner,
+        submissions.c.lease_until,
+    )
+    .join_from(parts, submissions)
+    .where(parts.c.msg_id == sa.bindparam("of_msg_id"))
+)
+_LAST_LOPENR = sa.select(sa.func.max(parts.c.lopenr)).where(
+    parts.c.institusjon_id == sa.bindparam("of_institution"), parts.c.year == sa.bindparam("of_year")
+)
+_START = sa.select(starts).where(starts.c.run_key == sa.bindparam("of_run_key"))
+_DECISIONS = (
+    sa.select(decisions.c.record)
+    .where(decisions.c.period == sa.bindparam("of_period"), decisions.c.unit == sa.bindparam("of_unit"))
+    .order_by(decisions.c.id)
+)
+_DECISIONS_OF_KIND = _DECISIONS.where(decisions.c.kind == sa.bindparam("of_kind"))
+_INSERT = {table: sa.insert(table) for table in (decisions, events, parts, starts, submissions)}
+_STATES = (
+    sa.select(
+        submissions.c.period,
+        submissions.c.unit,
+        submissions.c.number,
+        submissions.c.profile,
+        parts.c.module,
+        parts.c.state,
+        parts.c.state_at,
+        parts.c.handed_over_at,
+    )
+    .join_from(parts, submissions)
+    .order_by(submissions.c.period, submissions.c.unit, submissions.c.number, parts.c.place)
+)
+_STATES_OF_PARTITION = _STATES.where(*_PARTITION)
 Row = Mapping[Any, Any]
 
 
@@ -84,7 +131,7 @@ class SqlLedger:
                 "content": "",
                 "sealed": "",
             }
-            connection.execute(sa.insert(submissions).values(**row))
+            connection.execute(_INSERT[submissions], row)
             return _as_submission(row, [])
 
     def keep_ids(self, submission: Submission, ids: Sequence[PartIds]) -> Submission:
@@ -153,12 +200,8 @@ class SqlLedger:
     def parts(self, key: Key, submission: int) -> Sequence[SentPart]:
         """Parts of a submission, in the order in which they are sent."""
         with self._database.reading() as connection:
-            query = _JOINED.where(
-                submissions.c.period == key.period,
-                submissions.c.unit == key.unit,
-                submissions.c.number == submission,
-            )
-            return [_as_part(row) for row in connection.execute(query.order_by(parts.c.place)).mappings()]
+            asked = _of(key) | {"of_number": submission}
+            return [_as_part(row) for row in connection.execute(_PARTS_OF_NUMBER, asked).mappings()]
 
     def part(self, msg_id: str) -> SentPart:
         """One part. DataRefused for a MsgId that is not ours."""
@@ -187,24 +230,14 @@ class SqlLedger:
 
     def states(self, now: dt.datetime, periods: Sequence[str] = ()) -> Sequence[StateRow]:
         """State of each module of each submission. periods: empty = all."""
-        columns = (
-            submissions.c.period,
-            submissions.c.unit,
-            submissions.c.number,
-            submissions.c.profile,
-            parts.c.module,
-            parts.c.state,
-            parts.c.state_at,
-            parts.c.handed_over_at,
-        )
-        query = sa.select(*columns).join_from(parts, submissions)
-        if periods:
-            query = query.where(submissions.c.period.in_(periods))
-        query = query.order_by(submissions.c.period, submissions.c.unit, submissions.c.number, parts.c.place)
+        query = _STATES.where(submissions.c.period.in_(periods)) if periods else _STATES
         with self._database.reading() as connection:
-            found = connection.execute(query).all()
-        groups = groupby(found, key=lambda row: tuple(row[:5]))
-        return [_as_state(names, list(rows), now) for names, rows in groups]
+            return _as_states(connection.execute(query).all(), now)
+
+    def states_of(self, key: Key, now: dt.datetime) -> Sequence[StateRow]:
+        """The same of one partition."""
+        with self._database.reading() as connection:
+            return _as_states(connection.execute(_STATES_OF_PARTITION, _of(key)).all(), now)
 
     def baseline(self, key: Key, profile: str = "production") -> SubmissionRow | None:
         """What the register keeps of a partition: the last submission accepted, else the last handed over."""
@@ -256,9 +289,9 @@ class SqlLedger:
         ``AGAIN`` then; else ``RETRY``, doubled with each try, and never longer than ``AGAIN``.
         """
         with self._database.writing("start") as connection:
-            last = connection.execute(sa.select(starts).where(starts.c.run_key == run_key)).mappings().first()
+            last = connection.execute(_START, {"of_run_key": run_key}).mappings().first()
             if last is None:
-                connection.execute(sa.insert(starts).values(run_key=run_key, at=now, by=owner))
+                connection.execute(_INSERT[starts], {"run_key": run_key, "at": now, "by": owner})
                 return True
             if now - last["at"] < (AGAIN if going else min(AGAIN, RETRY * 2 ** min(last["tries"] - 1, 10))):
                 return False
@@ -283,17 +316,16 @@ class SqlLedger:
         record = decision.model_dump_json()
         with self._database.writing("decision") as connection:
             row = {"period": key.period, "unit": key.unit, "kind": decision.kind.value, "record": record}
-            connection.execute(sa.insert(decisions).values(**row))
+            connection.execute(_INSERT[decisions], row)
             what = f"{decision.kind.value} withdrawn" if decision.withdrawn else decision.kind.value
             chain.add_line(connection, decision.at, decision.by, what, key, decision.submission, record)
 
     def decisions(self, key: Key, kind: DecisionKind | None = None) -> Sequence[Decision]:
         """Decisions about a partition, oldest first."""
-        query = sa.select(decisions.c.record).where(decisions.c.period == key.period, decisions.c.unit == key.unit)
-        if kind:
-            query = query.where(decisions.c.kind == kind.value)
+        query = _DECISIONS_OF_KIND if kind else _DECISIONS
+        asked = _of(key) | ({"of_kind": kind.value} if kind else {})
         with self._database.reading() as connection:
-            found = connection.execute(query.order_by(decisions.c.id)).scalars()
+            found = connection.execute(query, asked).scalars()
             return [Decision.model_validate_json(record) for record in found]
 
     # --- answers and audit --------------------------------------------------------------------------------------------
@@ -375,9 +407,13 @@ def _copy(path: Path) -> Submission:
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
+def _of(key: Key) -> dict[str, Any]:
+    """What ``_PARTITION`` asks for."""
+    return {"of_period": key.period, "of_unit": key.unit}
+
+
 def _submissions(connection: sa.Connection, key: Key) -> list[Row]:
-    query = sa.select(submissions).where(submissions.c.period == key.period, submissions.c.unit == key.unit)
-    return [dict(row) for row in connection.execute(query.order_by(submissions.c.number)).mappings()]
+    return [dict(row) for row in connection.execute(_SUBMISSIONS, _of(key)).mappings()]
 
 
 def _submission(connection: sa.Connection, key: Key, number: int) -> Row:
@@ -388,21 +424,12 @@ def _submission(connection: sa.Connection, key: Key, number: int) -> Row:
 
 
 def _parts_of(connection: sa.Connection, submission_id: int) -> list[Row]:
-    query = _JOINED.where(parts.c.submission_id == submission_id).order_by(parts.c.place)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_PARTS_OF, {"of_submission": submission_id})
+    return [dict(row) for row in found.mappings()]
 
 
 def _part(connection: sa.Connection, msg_id: str) -> Row:
-    query = sa.select(
-        parts,
-        submissions.c.period,
-        submissions.c.unit,
-        submissions.c.number,
-        submissions.c.profile,
-        submissions.c.owner,
-        submissions.c.lease_until,
-    )
-    row = connection.execute(query.join_from(parts, submissions).where(parts.c.msg_id == msg_id)).mappings().first()
+    row = connection.execute(_PART, {"of_msg_id": msg_id}).mappings().first()
     if row is None:
         raise DataRefused("no part has this MsgId", where=msg_id[:64], fix="npr resume lists the parts that are open")
     return dict(row)
@@ -415,8 +442,8 @@ def _ids(connection: sa.Connection, submission_id: int) -> list[PartIds]:
 
 def _free_lopenr(connection: sa.Connection, institution: str, year: int) -> int:
     """The next number of an institution's files in a year: from 1, and never used twice."""
-    query = sa.select(sa.func.max(parts.c.lopenr)).where(parts.c.institusjon_id == institution, parts.c.year == year)
-    return int(connection.execute(query).scalar() or 0) + 1
+    asked = {"of_institution": institution, "of_year": year}
+    return int(connection.execute(_LAST_LOPENR, asked).scalar() or 0) + 1
 
 
 def _insert_parts(connection: sa.Connection, submission: Row, ids: Sequence[PartIds]) -> None:
@@ -436,11 +463,18 @@ def _insert_parts(connection: sa.Connection, submission: Row, ids: Sequence[Part
             "channel": "",
             "reference": "",
         }
-        connection.execute(sa.insert(parts).values(**row))
+        connection.execute(_INSERT[parts], row)
 
 
 def _change(connection: sa.Connection, table: sa.Table, row_id: int, **values: Any) -> None:  # noqa: ANN401 - columns
-    connection.execute(sa.update(table).where(table.c.id == row_id).values(**values))
+    new = {f"new_{name}": value for name, value in values.items()}
+    connection.execute(_update(table, tuple(values)), {"of_id": row_id, **new})
+
+
+@cache
+def _update(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
+    values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return sa.update(table).where(table.c.id == sa.bindparam("of_id")).values(values)
 
 
 def _insist_claim(part: Row, note: Note) -> None:
@@ -457,17 +491,16 @@ def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> Sta
     """Write the event and the state after it. Raises IllegalStep."""
     before = State(part["state"])
     after = step(before, event)
-    connection.execute(
-        sa.insert(events).values(
-            part_id=part["id"],
-            event=event.value,
-            before=before.value,
-            after=after.value,
-            at=note.at,
-            by=note.by,
-            detail=note.detail,
-        )
-    )
+    written = {
+        "part_id": part["id"],
+        "event": event.value,
+        "before": before.value,
+        "after": after.value,
+        "at": note.at,
+        "by": note.by,
+        "detail": note.detail,
+    }
+    connection.execute(_INSERT[events], written)
     told = _told(part, event, note)
     if after is not before:
         told |= {"state": after.value, "state_at": note.at}
@@ -507,6 +540,11 @@ def _as_part(row: Row) -> SentPart:
     return SentPart(key=Key(period=row["period"], unit=row["unit"]), submission=row["number"], **given)
 
 
+def _as_states(found: Sequence[Any], now: dt.datetime) -> list[StateRow]:
+    groups = groupby(found, key=lambda row: tuple(row[:5]))
+    return [_as_state(names, list(rows), now) for names, rows in groups]
+
+
 def _as_state(names: tuple[Any, ...], rows: Sequence[Any], now: dt.datetime) -> StateRow:
     period, unit, number, profile, module = names
     state = together(State(row.state) for row in rows)
@@ -528,8 +566,11 @@ def _as_state(names: tuple[Any, ...], rows: Sequence[Any], now: dt.datetime) -> 
 def _rows(connection: sa.Connection, key: Key) -> list[SubmissionRow]:
     """Submissions with the state that their parts make together."""
     found = []
+    of_submission: dict[int, list[Row]] = defaultdict(list)
+    for part in connection.execute(_PARTS_OF_PARTITION, _of(key)).mappings():
+        of_submission[part["submission_id"]].append(part)
     for row in _submissions(connection, key):
-        mine = _parts_of(connection, row["id"])
+        mine = of_submission[row["id"]]
         names = ("number", "profile", "institusjon_id", "year", "inputs", "created_at", "content", "sealed")
         found.append(
             SubmissionRow(

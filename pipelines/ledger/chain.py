@@ -16,6 +16,9 @@ from pipelines.ledger.tables import audit
 from schemas.records import Key, digest
 from schemas.sending import AuditRow
 
+_LAST = sa.select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+_ADD = sa.insert(audit)
+
 
 def add_line(
     connection: sa.Connection,
@@ -27,7 +30,7 @@ def add_line(
     detail: str = "",
 ) -> None:
     """Write one line, within the transaction of what it tells of."""
-    last = connection.execute(sa.select(audit).order_by(audit.c.number.desc()).limit(1)).mappings().first()
+    last = connection.execute(_LAST).mappings().first()
     line = {
         "number": last["number"] + 1 if last else 1,
         "at": at.astimezone(dt.UTC).isoformat(timespec="microseconds"),
@@ -38,7 +41,7 @@ def add_line(
         "submission": submission,
         "detail": detail,
     }
-    connection.execute(sa.insert(audit).values(**line, hash=_hash(line, last["hash"] if last else "")))
+    connection.execute(_ADD, line | {"hash": _hash(line, last["hash"] if last else "")})
 
 
 def _hash(line: dict[str, object], before: str) -> str:
@@ -69,5 +72,5 @@ def broken_at(connection: sa.Connection) -> int | None:
 
 def head(connection: sa.Connection) -> tuple[int, str]:
     """Number and hash of the last line; (0, "") for an empty log."""
-    row = connection.execute(sa.select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
+    row = connection.execute(_LAST).first()
     return (row[0], row[1]) if row else (0, "")

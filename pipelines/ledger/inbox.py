@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,32 +20,54 @@ from schemas.sending import Answer, Fate, ParkedRow, SentPart, Taken
 from schemas.submission_states import OURS, Event, IllegalStep, State, step
 
 Row = Mapping[Any, Any]
+_KNOWN = sa.select(answers).where(answers.c.digest == sa.bindparam("of_digest"))
+_STORE = sa.insert(answers).returning(answers.c.id)
+_JOIN = sa.update(answers).where(answers.c.id == sa.bindparam("of_answer")).values(part_id=sa.bindparam("of_part"))
+
+
+@cache
+def _by_id(joined: sa.Select[Any]) -> sa.Select[Any]:
+    return joined.where(parts.c.id == sa.bindparam("of_id"))
+
+
+@cache
+def _by_msg_id(joined: sa.Select[Any]) -> sa.Select[Any]:
+    return joined.where(parts.c.msg_id == sa.bindparam("of_msg_id"))
+
+
+@cache
+def _by_lopenr(joined: sa.Select[Any]) -> sa.Select[Any]:
+    return joined.where(
+        parts.c.lopenr == sa.bindparam("of_lopenr"),
+        parts.c.institusjon_id == sa.bindparam("of_institution"),
+        parts.c.year == sa.bindparam("of_year"),
+    )
+
+
 Step = Callable[[sa.Connection, Row, Event, Note], State]
 AsPart = Callable[[Row], SentPart]
 
 
 def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart, joined: sa.Select[Any]) -> Taken:
     """Store an answer once and join it, or park it with the reason."""
-    known = connection.execute(sa.select(answers).where(answers.c.digest == answer.digest)).mappings().first()
+    known = connection.execute(_KNOWN, {"of_digest": answer.digest}).mappings().first()
     if known:
         if known["part_id"] is None and not answer.suspect and Answer.model_validate_json(known["record"]).suspect:
             return _believed(connection, int(known["id"]), answer, write, as_part, joined)
         if known["part_id"] is None:
             return Taken(fate=Fate.KNOWN, reason=_reason(connection, known["id"]))
-        query = joined.where(parts.c.id == known["part_id"])
-        return Taken(fate=Fate.KNOWN, part=as_part(connection.execute(query).mappings().one()))
-    inserted = connection.execute(
-        sa.insert(answers).values(digest=answer.digest, record=answer.model_dump_json()).returning(answers.c.id)
-    )
+        part = connection.execute(_by_id(joined), {"of_id": known["part_id"]}).mappings().one()
+        return Taken(fate=Fate.KNOWN, part=as_part(part))
+    inserted = connection.execute(_STORE, {"digest": answer.digest, "record": answer.model_dump_json()})
     answer_id = int(inserted.scalar_one())
-    part, reason = _match(connection, answer, joined)
-    if part is not None and not reason:
-        return _join(connection, answer_id, answer, part, write, as_part, joined)
+    found, reason = _match(connection, answer, joined)
+    if found is not None and not reason:
+        return _join(connection, answer_id, answer, found, write, as_part, joined)
     connection.execute(
         sa.insert(parked).values(answer_id=answer_id, reason=reason, parked_at=answer.received_at, tries=1)
     )
     chain.add_line(connection, answer.received_at, "inbox", "answer parked", detail=f"{answer.digest} {reason}")
-    return Taken(fate=Fate.PARKED, part=as_part(part) if part else None, reason=reason)
+    return Taken(fate=Fate.PARKED, part=as_part(found) if found else None, reason=reason)
 
 
 def _believed(
@@ -78,24 +101,22 @@ def _join(
     detail = f"{answer.kind} {answer.digest[:16]} {answer.detail}".strip()
     for event in answer.events:
         write(connection, part, event, Note("inbox", answer.received_at, detail=detail))
-        part = dict(connection.execute(joined.where(parts.c.id == part["id"])).mappings().one())
-    connection.execute(sa.update(answers).where(answers.c.id == answer_id).values(part_id=part["id"]))
+        part = dict(connection.execute(_by_id(joined), {"of_id": part["id"]}).mappings().one())
+    connection.execute(_JOIN, {"of_answer": answer_id, "of_part": part["id"]})
     return Taken(fate=Fate.TAKEN, part=as_part(part))
 
 
 def _match(connection: sa.Connection, answer: Answer, joined: sa.Select[Any]) -> tuple[Row | None, str]:
     """The part an answer speaks of, and why it may not be joined to it; an empty reason where it may."""
+    asked: dict[str, str | int]
     if answer.msg_id:
-        query = joined.where(parts.c.msg_id == answer.msg_id)
+        query, asked = _by_msg_id(joined), {"of_msg_id": answer.msg_id}
     elif answer.lopenr is not None and answer.institusjon_id and answer.year is not None:
-        query = joined.where(
-            parts.c.lopenr == answer.lopenr,
-            parts.c.institusjon_id == answer.institusjon_id,
-            parts.c.year == answer.year,
-        )
+        query = _by_lopenr(joined)
+        asked = {"of_lopenr": answer.lopenr, "of_institution": answer.institusjon_id, "of_year": answer.year}
     else:
         return None, "it names no message: neither MsgId nor lopenr with institution and year"
-    part = connection.execute(query).mappings().first()
+    part = connection.execute(query, asked).mappings().first()
     if part is None:
         return None, "no part of ours has this MsgId or lopenr"
     return dict(part), _against(answer, part)

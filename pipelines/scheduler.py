@@ -23,7 +23,7 @@ from schemas.errors import DataRefused
 from schemas.records import Key, Manifest
 from schemas.sending import StateRow
 from transforms.due import Due
-from transforms.starting import Facts, Need, Step, holds_period, steps
+from transforms.starting import MADE, Facts, Need, Step, holds_period, steps
 
 if TYPE_CHECKING:
     from pipelines.hindrance import Hindrances
@@ -91,13 +91,15 @@ class Scheduler:
         key = Key(period=one.period, unit=one.unit)
         manifest = self._manifest(key)
         found = self.delivery(one.unit)
-        known = Facts(sealed=manifest.sealed() if manifest else "")
+        # A run that was killed may have sealed a submission and not recorded it: only its own record tells of it.
+        whole = manifest is not None and manifest.submission == one.number
+        known = Facts(sealed=manifest.sealed() if manifest and whole else "")
         if found and holds_period(found.extracted_at.date(), one.period):
             fresh = manifest is None or _naive(found.extracted_at) > _naive(manifest.snapshot.extracted_at)
             # A database always has news; that alone must not replace what was prepared and waits.
             fresh = fresh and not (found.folder is None and one.state == "prepared")
             known = replace(known, extract=found.print, fresh=fresh)
-        if manifest and one.state in ("prepared", "approved", "not_sent"):
+        if manifest and whole and one.state in MADE:
             needs, hindrance = self.hindrance(key, manifest)
             known = replace(known, hindrance=hindrance, needs=needs)
         return known

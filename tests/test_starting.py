@@ -43,6 +43,11 @@ FREE = Facts("abc", fresh=False, sealed="s")
         # a run that died
         ("reserved", OLD, "prepare", ""),
         ("reserved", NONE, "wait", "extract"),
+        # sealed in the ledger, but its run was killed before it had recorded that: made again, not sent, not forgotten
+        ("prepared", NEW, "prepare", ""),
+        ("approved", NEW, "prepare", ""),
+        ("approved", NONE, "wait", "extract"),
+        ("not_sent", OLD, "prepare", ""),
         # made
         ("prepared", WAITS, "wait", "approval"),
         ("prepared", replace(WAITS, needs="findings"), "wait", "findings"),

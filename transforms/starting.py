@@ -30,8 +30,8 @@ class Facts:
     """What lies ready for one report.
 
     extract: fingerprint of the newest extract that holds the whole period, empty when there is none. fresh: it is
-    newer than what the newest submission is made of. sealed: digest of that submission, where it is made. hindrance:
-    what keeps it in the house, empty when it may go; needs: what that calls for.
+    newer than what the newest submission is made of. sealed: digest of that submission, empty where its run did not
+    come to its end. hindrance: what keeps it in the house, empty when it may go; needs: what that calls for.
     """
 
     extract: str = ""
@@ -81,7 +81,7 @@ def _step(one: Due, facts: Callable[[Due], Facts]) -> Step:
     if one.state in OPEN:
         return _wait(one, "answer", "nobody knows whether it left; it is asked about and not sent again by itself")
     known = facts(one)
-    if one.state in MADE:
+    if one.state in MADE and known.sealed:
         return _made(one, known)
     if one.state in REFUSED and not (known.extract and known.fresh):
         return _wait(one, "person", f"it was {one.state}; correct the source and deliver a new extract")
@@ -100,9 +100,10 @@ def _made(one: Due, known: Facts) -> Step:
 def _to_make(one: Due, known: Facts) -> Step:
     if not known.extract:
         return _wait(one, "extract", f"no extract taken after {Period.parse(one.period).end} is there")
-    if not known.fresh and one.state != "reserved":
+    broken = one.state == "reserved" or one.state in MADE
+    if not known.fresh and not broken:
         return _wait(one, "extract", "the extract is the one its last submission was made of; deliver a new one")
-    why = "an earlier run of it did not end" if one.state == "reserved" else f"it opened on {one.opens}"
+    why = "an earlier run of it did not end" if broken else f"it opened on {one.opens}"
     return _start(one, _maker(one), known.extract, why)
 
 

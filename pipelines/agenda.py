@@ -24,6 +24,11 @@ def today(settings: Settings, now: dt.datetime) -> dt.date:
     return rehearsed or now.astimezone(OSLO).date()
 
 
+def asked_from(day: dt.date) -> dt.date:
+    """Deadlines before that day are not asked about where nobody says otherwise."""
+    return dt.date(day.year, 1, 1)
+
+
 def agenda(
     settings: Settings,
     states: Iterable[StateLine],
@@ -48,7 +53,7 @@ def agenda(
     ]
     calendar = CalendarHome(settings.home).deadlines()
     mine = [line for line in states if line.profile == settings.config.profile]
-    begin = since or dt.date(day.year, 1, 1)
+    begin = since or asked_from(day)
     return outlook(reporters, calendar, mine, day, since=begin, carriers=_carriers(settings))
 
 

@@ -10,13 +10,12 @@ itself, and nothing here sends: run requests name a job, and ``assets.dispatch``
 # No postponed annotations here: Dagster reads the types of what it decorates.
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
 from pipelines import deliveries
-from pipelines.deliveries import Delivery
 from pipelines.partitions import partition_key
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
@@ -146,7 +145,11 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         note = json.loads(context.cursor or '{"seen": {}, "taken": []}')
         ready, seen, waiting = deliveries.look(list(deliveries.dropped(settings)), note["seen"])
         new = [one for one in ready if one.print not in note["taken"]]
-        made = list(_picked_up(settings, new, clock(), context.instance))
+        newest = {one.unit: one for one in sorted(new, key=lambda one: one.extracted_at)}
+        made = []
+        if newest:
+            scheduler = Scheduler(settings, clock(), newest)
+            made = picked_up(scheduler, newest, Started(context.instance, scheduler.ledger).going)
         taken = [*note["taken"], *(one.print for one in new)]
         cursor = json.dumps({"seen": seen, "taken": [print_ for print_ in taken if print_ in seen.values()]})
         reason = None if made else "; ".join(waiting) or "no new delivery, or nothing due that it holds"
@@ -190,18 +193,7 @@ def unattended(scheduler: Scheduler, found: Sequence[Step]) -> list[Step]:
     return [step for step in found if step.what not in MAKES or step in again]
 
 
-def _picked_up(
-    settings: Settings, new: Sequence[Delivery], now: dt.datetime, instance: dg.DagsterInstance
-) -> Iterator[dg.RunRequest]:
-    """Runs for what each delivery can serve; of several of a unit the newest."""
-    newest: dict[str, Delivery] = {}
-    for one in sorted(new, key=lambda one: one.extracted_at):
-        newest[one.unit] = one
-    if not newest:
-        return
-    scheduler = Scheduler(settings, now, newest)
-    going = Started(instance, scheduler.ledger).going
-    mine = [step for step in scheduler.steps() if step.unit in newest]
-    for asked in requests(scheduler, mine, MAKES, going, by_job=True):
-        if isinstance(asked, dg.RunRequest):
-            yield asked
+def picked_up(scheduler: Scheduler, units: Collection[str], going: Going) -> list[dg.RunRequest]:
+    """Runs for what the new deliveries of these units can serve."""
+    mine = [step for step in scheduler.steps() if step.unit in units]
+    return [one for one in requests(scheduler, mine, MAKES, going, by_job=True) if isinstance(one, dg.RunRequest)]

@@ -81,7 +81,14 @@ def approve(
     """
     profile = settings.config.profile if settings.config.approval else "production"
     run = run_of(settings, key, profile)
-    row = chosen(run, number, profile)
+    return approve_these(run, chosen(run, number, profile), by, why, withdraw=withdraw)
+
+
+def approve_these(
+    run: Run, row: SubmissionRow, by: str, why: str, *, withdraw: bool = False
+) -> tuple[Decision, Manifest]:
+    """The same for a submission that was looked up."""
+    key = run.key
     manifest = _whole(run, row)
     if any(part.state not in OURS for part in run.ledger.parts(key, row.number)):
         raise DataRefused(
@@ -89,7 +96,7 @@ def approve(
             rule="an approval comes before the hand-over",
             fix="npr resume shows what became of it",
         )
-    decision = _decision(run, DecisionKind.APPROVE, profile, by, why)
+    decision = _decision(run, DecisionKind.APPROVE, row.profile, by, why)
     decision = decision.model_copy(
         update={"submission": row.number, "content": manifest.sealed(), "withdrawn": withdraw}
     )

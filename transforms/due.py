@@ -209,15 +209,31 @@ def outlook(
     calendar: rows as they are read. states: rows of one profile. since: deadlines before it are left out, where the
     unit names no day of its own. carriers: data year -> module that carries NPR-melding-TSB.
     """
-    ledger = _by_partition(states)
-    plans: dict[tuple[UnitKind, bool], list[_Plan]] = {}
-    found: list[Due] = []
-    for unit in units:
-        who = (unit.kind, unit.isf)
-        if who not in plans:
-            plans[who] = _plans(calendar, *who, carriers or {})
-        found += _of_unit(unit, plans[who], ledger, on, unit.since or since)
-    return sorted(found, key=lambda one: (one.deadline, one.period, one.unit, one.submission))
+    return Planned(calendar, carriers).outlook(units, states, on, since=since)
+
+
+class Planned:
+    """The planned submissions of a calendar, worked out once for each kind of unit; for whoever asks again and again.
+
+    calendar, carriers: as for ``outlook``; they must not change.
+    """
+
+    def __init__(self, calendar: Sequence[Deadline], carriers: Mapping[int, str] | None = None) -> None:
+        self._calendar, self._carriers = calendar, carriers or {}
+        self._plans: dict[tuple[UnitKind, bool], list[_Plan]] = {}
+
+    def outlook(
+        self, units: Iterable[Reporter], states: Iterable[StateLine], on: dt.date, *, since: dt.date = dt.date.min
+    ) -> list[Due]:
+        """As the function of that name."""
+        ledger = _by_partition(states)
+        found: list[Due] = []
+        for unit in units:
+            who = (unit.kind, unit.isf)
+            if who not in self._plans:
+                self._plans[who] = _plans(self._calendar, *who, self._carriers)
+            found += _of_unit(unit, self._plans[who], ledger, on, unit.since or since)
+        return sorted(found, key=lambda one: (one.deadline, one.period, one.unit, one.submission))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +308,11 @@ def _steps(period: Period, lines: Sequence[Deadline], carriers: Mapping[int, str
 
 
 def _of_unit(unit: Reporter, plans: Sequence[_Plan], ledger: _Ledger, on: dt.date, since: dt.date) -> Iterable[Due]:
-    made = {plan.key: _made(ledger.get((plan.key, unit.key), {}), plan) for plan in plans}
-    for plan in plans:
-        if plan.steps[-1].row.deadline < since:
-            continue
-        sent = [(one.key, day) for one in plan.holders if (day := _delivered_on(made[one.key]))]
+    wanted = [plan for plan in plans if plan.steps[-1].row.deadline >= since]
+    asked = {plan.key: plan for one in wanted for plan in (one, *one.holders)}
+    made = {key: _made(rows, plan) if (rows := ledger.get((key, unit.key))) else [] for key, plan in asked.items()}
+    for plan in wanted:
+        sent = [(one.key, day) for one in plan.holders if made[one.key] and (day := _delivered_on(made[one.key]))]
         open_now = [one.key for one in plan.holders if one.steps[0].opens <= on]
         later = _Later(sent[0] if sent else None, open_now)
         waits = False

@@ -37,8 +37,9 @@ from pipelines.settings import Settings
 from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Config
-from schemas.errors import DataRefused
+from schemas.errors import DataRefused, WrongUse
 from schemas.records import Manifest, MessageSet, ShipmentOut
+from transforms.packing import SIGNATURE_ROOM
 from transforms.split import Part
 
 pytestmark = [pytest.mark.xdist_group("main_job"), needs_tools]
@@ -276,3 +277,15 @@ def test_a_patient_above_the_limit_goes_by_the_channel_for_such(desk: Desk, tmp_
     assert sha256(body) == large[0].body_sha256
     outbox = desk.home / "outbox" / PERIOD / UNIT / f"{manifest.submission:04}"
     assert {path.name for path in outbox.glob("*.eml")} == {part.path for part in manifest.shipments if not part.large}
+
+
+def test_limits_by_who_signs_and_what_carries(desk: Desk) -> None:
+    """A handler that signs needs room in the mail; a file area takes files as they are, however large."""
+    for case, limit, room in ((Case("outbox"), 51_200_000, SIGNATURE_ROOM), (CASES["sftp"], 51_200_001, 0)):
+        work, _parts = desk.planned(dataclasses.replace(desk.run(case, limit), signer=lambda: None))
+        assert work.limits.mail.most == limit - room
+        assert work.limits.large == 0
+    with pytest.raises(WrongUse, match="above what Norsk helsenett carries"):
+        desk.planned(desk.run(Case("outbox"), 51_200_001))
+    with pytest.raises(WrongUse, match="no documented word for gzip"):
+        desk.planned(desk.run(Case("edi20", {"version": 3}, gzip=True, limit="body_bytes"), 100_000))

@@ -53,6 +53,7 @@ from schemas.sending import Fate, SentPart, Taken
 from schemas.submission_states import State
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
+from transforms.answers.signed import Signature, signature_of
 from transforms.answers.unpacking import NeedsPassword, documents, shown
 from transforms.cms import decrypt
 from transforms.ebms import message_id_of
@@ -216,12 +217,13 @@ class _Look:
         self._keep(path, digest)
         found: list[str] = []
         first, data = None, path.read_bytes()
+        signature = signature_of(data) if by_mail else None
         try:
             for answered in self._answers(data, name):
                 if isinstance(answered, DataRefused):
                     first = first or answered
                     continue
-                judged = self._judged(answered, data) if by_mail else answered
+                judged = self._judged(answered, signature) if signature else answered
                 self._record(judged, name)
                 found.append(judged.answer.digest)
         finally:
@@ -242,11 +244,11 @@ class _Look:
             if answered is not None:
                 yield answered
 
-    def _judged(self, answered: Answered, mail: bytes) -> Answered:
+    def _judged(self, answered: Answered, signature: Signature) -> Answered:
         """The same with what speaks against believing it."""
         answer = answered.answer
         profile, unit = self._whose.get(answer.msg_id, ("", ""))
-        suspect = self.believing.suspicion(mail, answer.kind, profile, unit)[:500]
+        suspect = self.believing.suspicion(signature, answer.kind, profile, unit)[:500]
         return replace(answered, answer=answer.model_copy(update={"suspect": suspect}))
 
     def _record(self, answered: Answered, name: str) -> None:

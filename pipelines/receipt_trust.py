@@ -19,7 +19,7 @@ from pipelines.store import DiskStore
 from schemas.config import Certificates, Config
 from schemas.errors import NprError
 from schemas.receivers import receiver
-from transforms.answers.signed import Judge, suspicion
+from transforms.answers.signed import Judge, Signature
 from transforms.certificates import Holder, Purpose, faults
 
 NOBODY = "nobody said whose signature it must be: npr.toml, certificates.receiver_signing"
@@ -33,7 +33,7 @@ class Believing:
     store: DiskStore
     now: dt.datetime
 
-    def suspicion(self, mail: bytes, kind: str, profile: str, unit: str) -> str:
+    def suspicion(self, signature: Signature, kind: str, profile: str, unit: str) -> str:
         """Why an answer out of a mail may not be believed; "" where it may, or where this receiver need not sign.
 
         profile, unit: of the part it speaks of; "" where it is not ours.
@@ -43,7 +43,7 @@ class Believing:
             return ""
         whose = self.config.units.get(unit)
         given = self.config.certificates_of(whose) if whose else self.config.certificates
-        return suspicion(mail, kind, self._judge(given, to.unit_her_id))
+        return signature.suspicion(kind, self._judge(given, to.unit_her_id))
 
     def _judge(self, given: Certificates, her_id: str) -> Judge:
         def judge(certificate: x509.Certificate) -> str:

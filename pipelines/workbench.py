@@ -155,8 +155,10 @@ class DiskWorkbench:
         return chosen.model_copy(update={"mail": mail}), certificate
 
     def _mail_of_receiver(self, given: Certificates, her_id: str) -> str:
-        """NPR's mail address by the Address Register; "" where none is asked, as for ways that carry no mail."""
-        if not given.address_register:
+        """NPR's mail address by the Address Register; "" where none is given, or no channel mails."""
+        config = self.settings.config
+        mails = any(one.needs_address and config.profile in one.profiles for one in config.channels.values())
+        if not given.address_register or not mails:
             return ""
         return AddressRegister(given.address_register, self.store).party(her_id).edi_address
 

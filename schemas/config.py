@@ -302,6 +302,11 @@ class ChannelSettings(_Part):
         return False
 
     @property
+    def needs_address(self) -> bool:
+        """Whether it mails, so that the receiver's mail address must be known."""
+        return False
+
+    @property
     def most_mail_bytes(self) -> int | None:
         """The largest packed file it carries; None: the network's limit for mails."""
         return None
@@ -423,7 +428,7 @@ class MailboxSettings(MailLine):
     port: int = Field(default=993, ge=1, le=65535)
     folder: MailFolder = "INBOX"
     done: MailFolder | None = None
-    message_bytes: int = Field(default=64_000_000, ge=1_000, le=64_000_000)
+    message_bytes: int = Field(default=24_000_000, ge=1_000, le=24_000_000)
 
 
 class EbxmlSmtpSettings(MailLine, ChannelSettings):
@@ -435,6 +440,11 @@ class EbxmlSmtpSettings(MailLine, ChannelSettings):
     kind: Literal["ebxml-smtp"]
     port: int = Field(default=465, ge=1, le=65535)
     mailbox: MailboxSettings | None = None
+
+    @property
+    def needs_address(self) -> bool:
+        """The mail goes to the address that stands in it."""
+        return True
 
 
 AnyChannel = Annotated[

@@ -223,6 +223,10 @@ class _Gate:
         except expat.ExpatError as error:
             text = f"not well formed: {expat.ErrorString(error.code)}"
             return SchemaFault(error.lineno, error.offset, None, None, "XML_NOT_WELL_FORMED", text)
+        except (LookupError, ValueError):
+            if self.root is not None:  # of a reader that is called from here
+                raise
+            return self._here("XML_ENCODING", "it is in an encoding that is not taken")  # pyexpat quotes its name
         return None
 
     def _here(self, rule: str, text: str) -> SchemaFault:

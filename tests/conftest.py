@@ -50,10 +50,10 @@ class Outcome:
 
 
 def call(*args: str | Path, home: Path) -> Outcome:
-    """``npr`` in this process. The first ``npr run`` of a home finds what ``_begun`` has made."""
+    """``npr`` in this process. The first ``npr run`` or ``prepare`` of a home finds what ``_begun`` has made."""
     from pipelines.cli import cli  # noqa: PLC0415 - the command line imports what it needs when it runs
 
-    for made in _begun().iterdir() if "run" in args else ():
+    for made in _begun().iterdir() if {"run", "prepare"} & set(args) else ():
         if not (home / made.name).exists():
             shutil.copytree(made, home / made.name)
     result = CliRunner().invoke(cli, ["--home", str(home), "--config", str(ROOT / "npr.toml"), *map(str, args)])

@@ -66,8 +66,15 @@ class Partner:
         path.write_bytes(pem(self.certificate))
         return path
 
-    def open(self, mail: bytes, key: bytes, certificate: x509.Certificate, trusted: x509.Certificate) -> Opened:
-        """Take a mail apart, decrypt it, verify its signature: each by a tool that is not ours. trusted: the CA."""
+    def open(
+        self,
+        mail: bytes,
+        key: bytes,
+        certificate: x509.Certificate,
+        trusted: x509.Certificate,
+        at: str = "2020-05-05 09:00:00",
+    ) -> Opened:
+        """Take a mail apart, decrypt it, verify its signature: each by another's tool. trusted: CA or signer."""
         room = self.folder / uuid.uuid4().hex
         room.mkdir()
         (room / "mail").write_bytes(mail)
@@ -86,7 +93,8 @@ class Partner:
         cid = reference.get("{http://www.w3.org/1999/xlink}href")
         said = _run(
             *("xmlsec1", "--verify", "--enabled-key-data", "x509", "--trusted-pem", room / "trusted.pem"),
-            *("--verification-gmt-time", "2020-05-05 09:00:00", f"--url-map:{cid}", payload, soap),
+            *([] if at == "now" else ["--verification-gmt-time", at]),
+            *(f"--url-map:{cid}", payload, soap),
         )
         assert b"References (ok/all): 2/2" in said
         return Opened(soap, payload, document, root.findtext(f".//{{{EB}}}MessageData/{{{EB}}}MessageId", ""))

@@ -13,16 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 from authority import Authority, key_of, pem, private_file, private_pem
+from channels import dressed
 from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from assets.ports import Options, Run
+from assets.ports import NotHandedOver, Options, Run
 from pipelines.address_register import MOST_BYTES, AddressRegister
-from pipelines.settings import load_settings
+from pipelines.channels import channel_of
+from pipelines.ledger.book import ledger_of
+from pipelines.settings import Settings, load_settings
 from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, WrongUse
@@ -141,6 +145,27 @@ def test_answers_that_will_not_do(register: StandIn, home: Path, status: int, bo
     with pytest.raises(DataRefused, match=reason) as caught:
         _at(register, home).certificate("94378", Purpose.ENCRYPTION)
     assert "94378" in caught.value.what
+
+
+def test_a_channel_that_mails_goes_by_the_registers_address(register: StandIn, home: Path) -> None:
+    """A mail to another address than HER-id 94378 has today stays; with the right one only the line is missing."""
+    given = f'address_register = "{register.url}"'
+    text = '[channels.mail]\nkind = "ebxml-smtp"\nprofiles = ["production"]\nhost = "localhost"\nport = 9\n'
+    settings = ledgers.settings(home, "production", f"{text}[certificates]\n{given}")
+    store, ledger = DiskStore(home), ledger_of(home)
+    for to, reason in (("old@edi.nhn.no", "another mail address than HER-id 94378"), ("NPR@edi.nhn.no", "refused")):
+        made = ledgers.prepared(ledger, home, inputs=to, profile="production")
+        made = made.model_copy(update={"snapshot": made.snapshot.model_copy(update={"environment": "production"})})
+        made = dressed(made, store, addresses=("unit@edi.nhn.no", to))
+        path = store.shipments(made.key, made.submission) / made.shipments[0].path
+        with pytest.raises(NotHandedOver, match=reason):
+            channel_of(settings.config, "nordfjell", store).hand_over(made.shipments[0], path, made)
+    register.answers["/api/v1/certificate/94378/encryption"] = (200, _told(CERTIFICATE))
+    bench = DiskWorkbench(settings, Options())
+    assert bench._mail_of_receiver(settings.config.certificates, "94378") == "npr@edi.nhn.no"
+    without = settings.config.model_copy(update={"channels": {}})
+    bench = DiskWorkbench(Settings(without, home, settings.path), Options())
+    assert bench._mail_of_receiver(settings.config.certificates, "94378") == ""
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from authority import Authority, key_of, pem, private_file, private_pem
 from channels import BODY, document, dressed, parties
+from conftest import ROOT, call
+from cryptography import x509
 from ledgers import NOW, T1, prepared, settings
 from mail_servers import PASSWORD, USER, MailServers, running_mail
 from partner import Partner
@@ -188,6 +190,42 @@ def test_encrypted_receipts_open_with_the_old_key_and_the_new(bench: Bench) -> N
     found = sorted((row["kind"], row["fate"], row["reason"]) for row in report.taken)
     assert found == [("apprec 1.0", "taken", ""), ("apprec 1.1", "taken", "")]
     assert bench.state() is State.RECEIVED
+
+
+def test_a_report_leaves_and_its_receipts_come_back_by_the_command_line(
+    tmp_path: Path, mail: MailServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sample's own report, from its extract to AppRec: what arrived is taken apart by tools that are not ours."""
+    monkeypatch.setenv("NPR_TEST_EDI", PASSWORD)
+    mail.empty("edi")
+    mail.empty("rehearsal")
+    home, partner = tmp_path / "var", Partner(tmp_path / "partner")
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8").replace('"data/', f'"{ROOT}/data/')
+    line = f'host = "localhost"\nca = "{mail.ca}"\nuser = "{USER}"\npassword_env = "NPR_TEST_EDI"\n'
+    text += f'[channels.mail]\nkind = "ebxml-smtp"\nprofiles = ["rehearsal"]\n{line}port = {mail.smtps}\n'
+    text += f"[channels.mail.mailbox]\n{line}port = {mail.imaps}\n"
+    text += f'[certificates]\nreceiver_signing = ["{partner.certificate_file()}"]\n'
+    (tmp_path / "npr.toml").write_text(text, encoding="utf-8")
+
+    def npr(*args: str) -> Any:  # noqa: ANN401 - JSON
+        outcome = call("--config", tmp_path / "npr.toml", *args, "--json", home=home)
+        assert outcome.code == 0, outcome.err
+        return outcome.json
+
+    npr("prepare", "2020-M02", "--unit", "sorvik")
+    parts = npr("submit", "2020-M02", "--unit", "sorvik", "--to", "rehearsal")["parts"]
+    assert [part["state"] for part in parts] == ["handed_over"] * 2
+    sender, key = (x509.load_pem_x509_certificate((home / "rehearsal" / f"{one}.pem").read_bytes()) for one in PARTIES)
+    for arrived in mail.wait_for("rehearsal", 2):
+        opened = partner.open(arrived, (home / "rehearsal" / "receiver-key.pem").read_bytes(), key, sender, at="now")
+        assert opened.document.startswith(b"<?xml")
+        assert b"<MsgHead" in opened.document
+        mail.deliver(partner.acknowledgment(opened.ref), FROM)
+    assert sorted(row["state"] for row in npr("inbox")["taken"]) == ["acknowledged"] * 2
+    assert npr("resume")["states"] == {"acknowledged": 2}
+
+
+PARTIES = ("sender", "receiver")
 
 
 # --- what certainly did not go ----------------------------------------------------------------------------------------
@@ -365,10 +403,18 @@ def _changed(bench: Bench) -> bytes:
     return bench.partner.mail(envelope.replace(b"<x/>", told.encode()))
 
 
+def _strange(bench: Bench) -> bytes:
+    """A namespace by a relative name, of which there is no canonical form."""
+    told = f"<eb:Acknowledgment><eb:RefToMessageId>{bench.ref}</eb:RefToMessageId></eb:Acknowledgment>"
+    envelope = bench.partner.envelope(told, "partner", action="Acknowledgment")
+    return bench.partner.mail(envelope.replace(b"<SOAP:Body", b'<SOAP:Body xmlns:z="a"'))
+
+
 FORGED: dict[str, tuple[Callable[[Bench], bytes], str]] = {
     "another key": (lambda b: b.partner.acknowledgment(b.ref, key="forger"), "another certificate than the receiver's"),
     "no signature": (lambda b: b.partner.acknowledgment(b.ref, signed=False), "not exactly one signature"),
     "changed": (_changed, "what was signed has been changed"),
+    "strange": (_strange, "its signature is wrong"),
     "beside": (_beside, "leaves something out"),
     "no envelope": (
         lambda b: b.partner.mail(receipt(list(VERSIONS)[1], original=f"<Id>{b.file.msg_id}</Id>")),

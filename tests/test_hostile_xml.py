@@ -96,8 +96,10 @@ def test_one_process_takes_them_all_within_200_megabytes() -> None:
         (b"<a>" + b"x" * 68_000_000 + b"</a>", xsd.BEYOND),
         (b"<a><![CDATA[" + b"<x>" * 23_000_000 + b"]]></a>", xsd.BEYOND),
         (DEEP, xsd.BEYOND),
+        (b"<?xml version='1.0' encoding='UTN-8'?><a/>", "XML_ENCODING"),
+        (b"<?xml version='1.0' encoding='big5'?><a/>", "XML_ENCODING"),
     ],
-    ids=["doctype", "entity", "unknown entity", "attribute", "comment", "text", "cdata", "depth"],
+    ids=["doctype", "entity", "unknown entity", "attribute", "comment", "text", "cdata", "depth", "encoding", "big5"],
 )
 def test_limits_hold(document: bytes, rule: str) -> None:
     fault = xsd.well_formed([document])

@@ -7,10 +7,12 @@ import os
 import random
 import stat
 import time
+import uuid
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
+import channels
 import ledgers
 import polars as pl
 import pytest
@@ -31,7 +33,8 @@ from transforms import finding_ledger as life
 from transforms.answers import explained, findings
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
-from transforms.answers.unpacking import Document, NeedsPassword, documents
+from transforms.answers.signed import signature_of
+from transforms.answers.unpacking import MOST_MAIL, Document, NeedsPassword, documents
 from transforms.ebms import EB, SOAP
 
 NUMBER = ledgers.unit().institusjonID
@@ -156,6 +159,52 @@ def test_an_error_of_the_transport_is_a_rejection() -> None:
     assert (answer.events, answer.detail) == ((Event.REJECTED,), "SecurityFailure")
 
 
+def bounce(
+    action: str = "failed", status: str = "5.1.1", returned: str = "text/rfc822-headers", ref: str = ""
+) -> bytes:
+    ref = ref or "<m-1@sender.invalid>"
+    return (
+        "From: Mailer-Daemon@mail.invalid\r\nTo: us@sender.invalid\r\nMessage-ID: <other@mail.invalid>\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\nMIME-Version: 1.0\r\n\r\n"
+        "--b\r\n\r\nIt could not be delivered.\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.invalid\r\n\r\n"
+        f"Final-Recipient: rfc822;npr@edi.invalid\r\nAction: {action}\r\nStatus: {status}\r\n"
+        f"\r\n--b\r\nContent-Type: {returned}\r\n\r\nMessage-ID: {ref}\r\nFrom: us@sender.invalid\r\n"
+        "Content-Type: text/xml\r\n\r\n<x/>\r\n--b--\r\n"
+    ).encode()
+
+
+BOUNCES = [
+    ("failed", "5.1.1", (Event.REJECTED,)),
+    ("Failed", "5.4.7", (Event.ABANDONED,)),
+    ("failed", "4.4.7 (expired)", (Event.ABANDONED,)),
+    ("delayed", "4.4.1", ()),
+    ("relayed", "2.0.0", ()),
+    ("delivered", "2.0.0", ()),  # into a mailbox: nothing that the receiver says
+]
+
+
+@pytest.mark.parametrize("returned", ["text/rfc822-headers", "message/rfc822"])
+@pytest.mark.parametrize(("action", "status", "events"), BOUNCES)
+def test_a_bounce_speaks_of_the_mail_it_returns(
+    action: str, status: str, events: tuple[Event, ...], returned: str
+) -> None:
+    (document,) = documents(bounce(action, status, returned), "m.eml")
+    answer = one(document.data, document.name).answer
+    assert (answer.events, answer.msg_id, answer.detail) == (events, "ours-m-1@sender.invalid", status[:5])
+
+
+@pytest.mark.parametrize("data", [bounce(action="gone"), bounce(ref="none"), bounce().replace(b"\r\nAction", b"\r\nX")])
+def test_a_bounce_that_does_not_say_what_became_of_which_mail_is_refused(data: bytes) -> None:
+    with pytest.raises(DataRefused, match="does not say of which mail"):
+        one(data, "m.eml")
+
+
+def test_a_mail_larger_than_any_answer_is_not_parsed() -> None:
+    with pytest.raises(DataRefused, match="larger than any mail"):
+        list(documents(mailed(b"", "a.zip") + b" " * MOST_MAIL, "m.eml"))
+
+
 def test_a_report_on_two_messages_is_refused() -> None:
     rows = "Feilkode;Attributt;lopenr\nA;b;1\nA;b;2\n"
     with pytest.raises(DataRefused, match="more than one message"):
@@ -225,6 +274,8 @@ _PIECES = st.sampled_from(
         receipt(),
         locked(csv_report()),
         mailed(b"x", "a.zip"),
+        bounce(),
+        channels.mail(str(uuid.UUID(int=7)), "ord", "rehearsal", ("a@b.invalid", "c@d.invalid")),
         b"PK\x03\x04",
     ]
 )
@@ -234,6 +285,7 @@ _PIECES = st.sampled_from(
 @given(_PIECES, st.integers(0, 2_000), st.binary(max_size=40))
 def test_spoilt_answers_are_refused_and_never_break_a_reader(data: bytes, at: int, junk: bytes) -> None:
     spoilt = data[:at] + junk + data[at + len(junk) :]
+    assert signature_of(spoilt).suspicion("ebms", lambda _: "the right one") != ""
     try:
         for document in documents(spoilt, "NPR_ERR.csv", (PASSWORD,)):
             read(document, feedback_fields(), ledgers.NOW, lambda _: "")

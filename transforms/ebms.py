@@ -242,7 +242,7 @@ def verify(envelope: bytes, attachments: Mapping[str, bytes]) -> x509.Certificat
         _insist(_algorithm(info, "ds:CanonicalizationMethod") == C14N, "its canonical form is not c14n 1.0")
         _public(certificate).verify(value, _c14n(info), padding.PKCS1v15(), hashes.SHA256())
         _verify_references(root, signature, attachments)
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, WrongUse):
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, etree.LxmlError, WrongUse):
         raise _unsigned("its signature is wrong") from None
     return certificate
 

@@ -36,6 +36,7 @@ from schemas.sending import Presence, Receipt, SentPart, TransportState
 from schemas.smtp import Outcome, of_line, of_reply
 from schemas.submission_states import SILENCE_HOURS, Event
 from transforms.answers.reading import read
+from transforms.answers.signed import signature_of
 from transforms.answers.unpacking import documents
 from transforms.ebms import is_signed, message_id_of
 from transforms.packing import OUTSIDE_BYTES, Outside, mail_id_of, outside
@@ -270,7 +271,7 @@ class EbxmlSmtp:
         mailbox = Mailbox(self._given.mailbox, self.name)
         for mail in mailbox.small(MOST_RECEIPT, (min(part.state_at, now) - _SLACK).date()):
             for event, kind in _events(mail, ours, part.msg_id, now):
-                if not believing.suspicion(mail, kind, part.profile, part.key.unit):
+                if not believing.suspicion(signature_of(mail), kind, part.profile, part.key.unit):
                     found.append(event)
         checkpoint("smtp.asked")
         return Event.ACKNOWLEDGED if Event.ACKNOWLEDGED in found else next(iter(found), None)

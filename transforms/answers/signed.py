@@ -9,6 +9,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.errors import MessageError
 from email.message import Message
 from typing import Final
@@ -28,19 +29,32 @@ Judge = Callable[[x509.Certificate], str]
 """Why a certificate is not that of the receiver; "" where it is."""
 
 
-def suspicion(mail: bytes, kind: str, judge: Judge) -> str:
-    """Why an answer of a kind, out of this mail, may not be believed; "" where it may.
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the envelope of a mail shows. signer: None where there is none; fault: why its signature does not count."""
 
-    Feedback (NPR_VAL, NPR_ERR) and delivery reports come as plain mails without envelope, so none is asked of them;
-    where they come in one, its signature counts.
-    """
+    signer: x509.Certificate | None
+    fault: str = ""
+
+    def suspicion(self, kind: str, judge: Judge) -> str:
+        """Why an answer of a kind, out of this mail, may not be believed; "" where it may.
+
+        Feedback (NPR_VAL, NPR_ERR) and delivery reports come as plain mails without envelope, so none is asked of them;
+        where they come in one, its signature counts.
+        """
+        if self.fault:
+            return self.fault
+        if self.signer is None:
+            return UNSIGNED if kind.startswith(_RECEIPTS) else ""
+        return judge(self.signer)
+
+
+def signature_of(mail: bytes) -> Signature:
+    """The signature of a mail, whatever is wrong with it."""
     try:
-        signer = signer_of(mail)
+        return Signature(signer_of(mail))
     except DataRefused as wrong:
-        return wrong.what
-    if signer is None:
-        return UNSIGNED if kind.startswith(_RECEIPTS) else ""
-    return judge(signer)
+        return Signature(None, wrong.what)
 
 
 def signer_of(mail: bytes) -> x509.Certificate | None:

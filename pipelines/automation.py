@@ -11,11 +11,12 @@ itself, and nothing here sends: run requests name a job, and ``assets.dispatch``
 import datetime as dt
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
 from pipelines import deliveries
+from pipelines.notices import pending
 from pipelines.partitions import partition_key
 from pipelines.scheduler import Scheduler
 from pipelines.settings import Settings
@@ -28,6 +29,8 @@ RECHECK = "recheck"
 PREPARE, SUBMIT, RESUBMIT, REVALIDATE = "prepare", "submit", "resubmit", "revalidate"
 ZONE = "Europe/Oslo"
 SHOWN = 5  # reasons of a tick
+EAGER = SELDOM = dt.timedelta(hours=1)
+"""What is under way is asked about at every tick for so long after news, and then so seldom: each time is a run."""
 Clock = Callable[[], dt.datetime]
 Going = Callable[[str], bool]
 """Whether the newest run of a start waits, works or refused, see ``pipelines.started``."""
@@ -178,12 +181,33 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
     def running_submissions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
         state, underway = digest_of(settings, now)
-        if state == context.cursor and not underway:
-            return dg.SensorResult(skip_reason="nothing changed and nothing is under way")
+        note = _noted(context.cursor)
+        if note and state == note.state:
+            if not underway and not pending(settings):
+                return dg.SensorResult(skip_reason="nothing changed and nothing is under way")
+            if now - note.since > EAGER and now - note.asked < SELDOM:
+                return dg.SensorResult(skip_reason=f"no news; asked at {note.asked:%H:%M} UTC, and again an hour later")
+        since = note.since if note and note.state == state else now
         asked = dg.RunRequest(run_key=f"{state[:16]}|{now:%Y-%m-%dT%H:%M}", job_name=RECHECK)
-        return dg.SensorResult(run_requests=[asked], cursor=state)
+        return dg.SensorResult(run_requests=[asked], cursor=json.dumps([state, since.isoformat(), now.isoformat()]))
 
     return [new_extracts, ready_to_send, running_submissions]
+
+
+class _Asked(NamedTuple):
+    """What was known when it was asked last, since when, and when that was."""
+
+    state: str
+    since: dt.datetime
+    asked: dt.datetime
+
+
+def _noted(cursor: str | None) -> _Asked | None:
+    try:
+        state, since, asked = json.loads(cursor or "")
+        return _Asked(state, dt.datetime.fromisoformat(since), dt.datetime.fromisoformat(asked))
+    except (ValueError, TypeError):  # none yet, or one of an earlier version
+        return None
 
 
 def unattended(scheduler: Scheduler, found: Sequence[Step]) -> list[Step]:

@@ -29,7 +29,7 @@ EXTRACT_TOML = "extract.toml"
 class Delivery:
     """One complete extract. folder: None for a database, which is asked anew each time. written: newest time, epoch.
 
-    print: digest of names, sizes and times, no content.
+    print: digest of unit, folder, and names, sizes and times of files; no content.
     """
 
     unit: str
@@ -68,7 +68,7 @@ def examine(unit: str, folder: Path) -> Delivery | Incomplete:
     if delivered.reporting_unit != unit:
         return Incomplete(name, "extract.toml is of another unit")
     seen = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in zip(files, stats, strict=True)]
-    fingerprint = hashlib.sha256(repr(seen).encode()).hexdigest()
+    fingerprint = hashlib.sha256(repr((name, seen)).encode()).hexdigest()
     return Delivery(unit, folder, delivered.extracted_at, fingerprint, max(stat.st_mtime for stat in stats))
 
 

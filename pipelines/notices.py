@@ -29,6 +29,7 @@ from schemas.records import digest
 from transforms.matrix import RED, Cell
 
 TOLD = "told.json"
+PENDING = ""
 SECONDS = 20
 LISTED = 40
 
@@ -56,6 +57,7 @@ def tell(settings: Settings, found: Status) -> str:
             said[name] = send()
         except _Failed as failed:
             said[name] = f"{failed}; the next look tries again"
+            known[name] = PENDING
         else:
             known[name] = mark
     with DiskStore(settings.home).writing(place) as path:
@@ -65,6 +67,14 @@ def tell(settings: Settings, found: Status) -> str:
 
 class _Failed(Exception):
     """A notice was not taken, and why: kinds of errors alone, since their texts may quote anything."""
+
+
+def pending(settings: Settings) -> bool:
+    """Whether a notice is still to be told, since it could not be sent."""
+    notify = settings.config.notify
+    known = _noted(settings.home / TOLD)
+    ways = {"webhook": notify.webhook, "mail": notify.mail}
+    return any(given and known.get(name) == PENDING for name, given in ways.items())
 
 
 def _noted(place: Path) -> dict[str, str]:

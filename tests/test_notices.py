@@ -29,7 +29,7 @@ from ledgers import NOW
 from ledgers import settings as sample_settings
 from pydantic import ValidationError
 
-from pipelines.notices import tell
+from pipelines.notices import pending, tell
 from pipelines.settings import Settings
 from pipelines.status import Status
 from schemas.config import Mail, Notify
@@ -206,9 +206,10 @@ def test_every_word_of_a_notice_is_ours_or_a_key(home: Path) -> None:
         cells = [Cell(**{**CELL_RECORD, "state": word, "colour": "red"}) for word in WORDS]
         tell(with_notify(home, webhook=server.url), seen(*cells))
         (body,) = server.bodies
-    line = r"(amber|red|missed|green): \d{4}-[MTAK]\d{0,2} sorvik, submission [12]: [a-z ]+(by \d+ findings)?, due "
-    assert all(re.fullmatch(line + r"\d{4}-\d\d-\d\d", said) for said in body["attention"])
-    assert set(body["counts"]) <= set(WORDS)
+    report = r"(amber|red|missed|green): \d{4}-[MTAK]\d{0,2} sorvik, submission [12]"
+    said = report + r": [a-z ]+(by \d+ findings|for \d+ hours)?, due \d{4}-\d\d-\d\d"
+    assert all(re.fullmatch(said, line) for line in body["attention"])
+    assert {re.sub(r" for \d+ hours$", "", word) for word in body["counts"]} <= set(WORDS)
 
 
 def test_the_same_is_told_once_and_news_again(home: Path) -> None:
@@ -332,8 +333,10 @@ def test_a_webhook_that_is_down_does_not_mail_the_same_twice(home: Path) -> None
         settings = with_notify(home, webhook=gone.url, mail=mail_to(server.port))
         down = "webhook: not reached (ConnectError); the next look tries again"
         assert tell(settings, seen(CELL)) == f"{down}; mail: told"
+        assert pending(settings)
         assert tell(settings, seen(CELL)) == down
         assert len(server.mails) == 1
+        assert not pending(with_notify(home, mail=mail_to(server.port)))
 
 
 def test_an_address_that_is_none_stops_nothing(home: Path) -> None:

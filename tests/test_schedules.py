@@ -25,7 +25,7 @@ from pipelines import deliveries
 from pipelines.ledger.book import ledger_of
 from pipelines.settings import Settings
 from pipelines.store import DiskStore
-from schemas.config import Drop, Schedule
+from schemas.config import Drop, Notify, Schedule
 from transforms.due import OSLO
 
 MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
@@ -147,6 +147,17 @@ def test_a_complete_delivery_is_taken_at_the_second_look_and_once(home: Path) ->
         again = daemon.sensors(now + 2 * HALF_MINUTE)
         assert ("prepare", "2020-M02|sorvik") in asked(again)
         assert {extract_of(run).name for run in again} == {"second"}
+        assert daemon.sensors(now + dt.timedelta(hours=13)) == []  # when the starts themselves count no more
+
+
+def test_deliveries_of_two_units_are_two_though_their_files_look_the_same(home: Path) -> None:
+    first, second = (deliver(home, noon(3, 2), unit=unit) for unit in ("sorvik", "nordfjell"))
+    for folder in (first, second):
+        text = (folder / "extract.toml").read_text(encoding="utf-8").ljust(300)
+        (folder / "extract.toml").write_text(text, encoding="utf-8")
+        os.utime(folder / "extract.toml", (noon(1, 31).timestamp(),) * 2)
+    found = [one for one in deliveries.dropped(settings(home)) if isinstance(one, deliveries.Delivery)]
+    assert len({one.print for one in found}) == 2
 
 
 def test_files_changed_in_place_are_a_new_delivery(home: Path) -> None:
@@ -199,17 +210,29 @@ def test_folders_that_are_nobodys_are_left_alone(home: Path) -> None:
     assert list(deliveries.dropped(settings(home))) == []
 
 
-def test_what_is_under_way_is_asked_about_again_and_again(home: Path) -> None:
+def test_what_is_under_way_is_asked_about_often_and_then_once_an_hour(home: Path) -> None:
     ledger = ledger_of(home)
-    five = dt.timedelta(minutes=5)
+    minute = dt.timedelta(minutes=1)
     with running(settings(home)) as daemon:
         daemon.watch("running_submissions")
         assert [run.job_name for run in daemon.sensors(NOW)] == ["recheck"]  # the first look
-        assert daemon.sensors(NOW + five) == []
+        assert daemon.sensors(NOW + 5 * minute) == []
         assert reason(daemon, "running_submissions") == "nothing changed and nothing is under way"
         sent(ledger, prepared(ledger, home, modules=("ord", "ide", "sbs")), NOW)
-        for look in (2, 3):
-            assert [run.job_name for run in daemon.sensors(NOW + look * five)] == ["recheck"]
+        asked = [at for at in range(10, 260, 10) if daemon.sensors(NOW + at * minute)]
+        assert asked == [*range(10, 80, 10), 130, 190, 250]
+
+
+def test_a_notice_that_could_not_be_sent_is_tried_again(home: Path) -> None:
+    (home / "told.json").parent.mkdir()
+    (home / "told.json").write_text('{"webhook": "", "mail": "x"}', encoding="utf-8")
+    given = settings(home)
+    notify = Notify(webhook="http://127.0.0.1:1/")
+    given = Settings(given.config.model_copy(update={"notify": notify}), home, given.path)
+    with running(given) as daemon:
+        daemon.watch("running_submissions")
+        for look in range(3):
+            assert [run.job_name for run in daemon.sensors(NOW + look * 10 * HALF_MINUTE)] == ["recheck"]
 
 
 RACER = """

@@ -21,7 +21,7 @@ from assets.lake import IDENTITY_MODULES
 from assets.ports import Store
 from schemas.config import Unit
 from schemas.contract import load_contract
-from schemas.errors import Bug, DataRefused, NprError
+from schemas.errors import Bug, DataRefused, NprError, of_system
 from schemas.guard import PROFILES, REHEARSAL, VERSION, Inspected, guard_facts
 from schemas.records import FileRecord, FragmentSet, Key, Manifest, MessageSet, Snapshot, digest
 from transforms import guard as judge
@@ -112,7 +112,7 @@ def _without_values() -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Polars is no Exception; its text can quote a number
-        raise Bug(error) from None
+        raise of_system(error) or Bug(error) from None
 
 
 # --- what is judged

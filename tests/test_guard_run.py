@@ -6,7 +6,9 @@ with the guard taken out: they do get out, so what stops them is the guard.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -289,6 +291,18 @@ def test_where_the_guard_cannot_judge_nothing_leaves(
             dispatch.dispatch(run)
     assert desk.left == []
     assert numbers(1)[0] not in f"{refused.value}{refused.value.__cause__}"
+
+
+def test_a_disk_that_says_no_to_the_guard_is_a_refusal(
+    ready: tuple[Desk, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    _, run = ready
+    monkeypatch.setattr(pl, "read_parquet", no)
+    with pytest.raises(NprError, match="Input/output error"):
+        guard.guard(run.store, KEY, run.store.load("manifest", KEY, Manifest), "production")
 
 
 def test_an_older_submission_than_the_last_run_says_how_it_can_go(ready: tuple[Desk, Run]) -> None:

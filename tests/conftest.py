@@ -53,9 +53,8 @@ def call(*args: str | Path, home: Path) -> Outcome:
     """``npr`` in this process. The first ``npr run`` or ``prepare`` of a home finds what ``_begun`` has made."""
     from pipelines.cli import cli  # noqa: PLC0415 - the command line imports what it needs when it runs
 
-    for made in _begun().iterdir() if {"run", "prepare"} & set(args) else ():
-        if not (home / made.name).exists():
-            shutil.copytree(made, home / made.name)
+    if {"run", "prepare"} & set(args):
+        begin(home)
     result = CliRunner().invoke(cli, ["--home", str(home), "--config", str(ROOT / "npr.toml"), *map(str, args)])
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
@@ -133,6 +132,13 @@ def _begun() -> Path:
             shutil.copytree(room / "whole" / name, room / "var" / name)
 
     return made_once("begun", make) / "var"
+
+
+def begin(home: Path) -> None:
+    """Put into a home what a first run makes before its first stage, where it is not there."""
+    for made in _begun().iterdir():
+        if not (home / made.name).exists():
+            shutil.copytree(made, home / made.name)
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import stages
 from conftest import ROOT, SAMPLE
 
-from assets import dispatch, findings, fragments, messages, scope, shipments, snapshot, staging
+from assets import dispatch
 from assets.ports import Options, Run
 from pipelines.channels import OutboxFolder
 from pipelines.rehearsal import make_rehearsal_receiver
@@ -175,8 +176,7 @@ class Desk:
     def prepare(self, extract: Path, between: Callable[[Run, str], None] = lambda _run, _stage: None) -> Run:
         """All stages but the hand-over. between: called after each stage, to break something."""
         run = self.run(extract)
-        for stage in (snapshot.take, staging.stage, scope.scope, messages.messages, findings.findings,
-                      fragments.fragments, shipments.shipments):  # fmt: skip
+        for stage in stages.MAKING:
             stage(run)
             between(run, stage.__name__)
         return run

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+import stages
 
-from assets import findings, messages, scope, snapshot, staging
+from assets import findings
 from assets.ports import Codes, Options, Run
 from pipelines.codes_home import carried
 from pipelines.sample import write_parquet
@@ -98,7 +99,7 @@ def asked(room: Path, frames: Frames, codes: CodeTables, planted: pl.DataFrame) 
     """Write the frames, run the stages up to findings, and compare."""
     write_parquet(room / "extract", UNIT, frames)
     run = opened(room / "home", room / "extract", codes)
-    for stage in (snapshot.take, staging.stage, scope.scope, messages.messages):
+    for stage in stages.MAKING[: stages.MAKING.index(findings.findings)]:
         stage(run)
     began = time.perf_counter()
     try:

@@ -18,6 +18,7 @@ import ehr
 import polars as pl
 import psycopg
 import pytest
+import stages
 from conftest import ROOT, SAMPLE, call
 from polars.testing import assert_frame_equal
 from servers import Postgres
@@ -25,13 +26,10 @@ from servers import Postgres
 from assets import pulling, snapshot, staging
 from assets.ports import Options, Query, Reading, Run
 from pipelines import database
-from pipelines.ledger.book import ledger_of
-from pipelines.store import DiskStore
 from schemas.config import Config, Database
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, NprError, WrongUse
-from schemas.period import Period
-from schemas.records import Key, Snapshot
+from schemas.records import Snapshot
 from transforms.typed_text import as_text, matched
 
 pytestmark = pytest.mark.xdist_group("servers")
@@ -57,32 +55,12 @@ def _config(batch: int = 1000, environment: str = "test") -> Config:
 def _run(home: Path, url: str, *, batch: int = 1000, sources: Path = SOURCES, config: Config | None = None) -> Run:
     """A run of the unit over the database; the first stages ask for nothing else of the outside."""
     config = config or _config(batch)
-    period = Period.parse("2020-T1")
 
     def opened() -> AbstractContextManager[Reading]:
         return database.reading("ehr", config.databases["ehr"].model_copy(update={"secrets": _secrets(home, url)}))
 
-    return Run(
-        key=Key(period=period.key, unit=UNIT),
-        period=period,
-        unit=config.units[UNIT],
-        modules=("ord", "ide"),
-        config=config,
-        options=Options(source=None if sources is SOURCES else "tiny"),
-        store=DiskStore(home),
-        ledger=ledger_of(home),
-        sources=sources,
-        now=_forbidden,
-        receiver=_forbidden,
-        channel=_forbidden,
-        pipeline="test",
-        owner="test",
-        database=opened,
-    )
-
-
-def _forbidden(name: str = "") -> Any:  # noqa: ANN401 - stands where several types would
-    raise AssertionError(f"the first stages ask neither clock nor receiver nor channel {name}")
+    options = Options(source=None if sources is SOURCES else "tiny")
+    return replace(stages.first_stages(home, "2020-T1", UNIT, config, options, sources), database=opened)
 
 
 def _secrets(home: Path, url: str) -> Path:

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import polars as pl
 import pytest
+import stages
 from conftest import ROOT, SAMPLE, Outcome, call
 from lxml import etree
 from shipment import melding, opened, patients
 from spec import CONTRACT
 
+from assets.ports import Options
 from schemas.layout import Layout
 from schemas.layouts import load_layout, read_layout
 from schemas.versions import version_of
@@ -59,11 +61,16 @@ def documents(summary: dict[str, Any], home: Path) -> dict[str, bytes]:
     return {part["module"]: opened(Path(part["path"]), home) for part in summary["shipments"]}
 
 
+def gone_through(period: str, home: Path, extract: Path) -> dict[str, Any]:
+    """The same without the command line."""
+    return stages.through(stages.opened(home, period, "nordfjell", Options(extract=extract)))
+
+
 @pytest.mark.parametrize("year", YEARS)
 def test_every_data_year_goes_in_its_version_and_is_valid(year: int, tmp_path: Path) -> None:
     home = tmp_path / "var"
     extract = moved(tmp_path / "extract", year - 2020)
-    summary = ran(f"{year}-K", home, "--extract", extract)
+    summary = gone_through(f"{year}-K", home, extract)
     version = version_of(year).version
     (message,) = summary["messages"]
     assert (message["module"], message["version"]) == ("kpp", version)

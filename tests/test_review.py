@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+import stages
 from conftest import ROOT, SAMPLE, Outcome, call
 from lxml import etree
 from shipment import melding, opened
@@ -68,7 +69,7 @@ def npr(home: Path, *args: str | Path, code: int = 0) -> Any:  # noqa: ANN401 - 
 
 
 def report(home: Path, period: str, extract: Extract) -> Any:  # noqa: ANN401
-    return npr(home, "run", period, "--unit", UNIT, "--extract", extract.folder)
+    return stages.through(stages.opened(home, period, UNIT, Options(extract=extract.folder)))
 
 
 def opened_run(home: Path, period: str) -> Run:

@@ -14,18 +14,16 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+import stages
 from conftest import ROOT, Finished, call
 
 from assets import scope, snapshot, sources, staging
 from assets.ports import Options, Run
-from pipelines.ledger.book import ledger_of
-from pipelines.store import DiskStore
 from schemas.config import Config
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile
-from schemas.period import Period
-from schemas.records import FileRecord, Key, Snapshot, Staged
+from schemas.records import FileRecord, Snapshot, Staged
 
 SOURCES = ROOT / "sql" / "sources"
 SHARED = ROOT / ".." / "shared" / "extracts" / "synthea_py_medium"
@@ -37,30 +35,9 @@ REQUIRED = [table.name for table in load_contract() if table.required]
 
 
 def _run(home: Path, folder: Path, source: str, found: Path = SOURCES, period: str = "2020-T1") -> Run:
-    """A run of the sample's first unit that has what the first three stages need, and nothing they must not use."""
+    """A run of the sample's first unit over a foreign extract."""
     config = Config.model_validate(tomllib.loads((ROOT / "npr.toml").read_text(encoding="utf-8")))
-    when = Period.parse(period)
-    return Run(
-        key=Key(period=when.key, unit="nordfjell"),
-        period=when,
-        unit=config.units["nordfjell"],
-        modules=("ord", "ide"),
-        config=config,
-        options=Options(folder, source),
-        store=DiskStore(home),
-        ledger=ledger_of(home),
-        sources=found,
-        now=_forbidden,
-        receiver=_forbidden,
-        channel=_forbidden,
-        pipeline="test",
-        owner="test",
-    )
-
-
-def _forbidden(name: str = "") -> Any:  # noqa: ANN401 - stands where several types would
-    assert not name
-    raise AssertionError("the first stages ask neither clock nor receiver nor channel")
+    return stages.first_stages(home, period, "nordfjell", config, Options(folder, source), found)
 
 
 def _map(folder: Path, found: Path, name: str, room: Path) -> tuple[dict[str, pl.DataFrame], tuple[FileRecord, ...]]:

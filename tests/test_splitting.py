@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stages
 from conftest import ROOT, Finished, call
 from shipment import melding, opened, patients
 
 from assets import dispatch, shipments
 from assets.ports import Options
 from pipelines.rehearsal import make_rehearsal_receiver
-from pipelines.settings import load_settings
-from pipelines.workbench import DiskWorkbench
 from schemas.layouts import load_layout
-from schemas.records import Delivery, Manifest, summary
 from schemas.xsd import compile_with_head, validate_stream
 
 pytestmark = pytest.mark.xdist_group("main_job")
@@ -52,13 +50,10 @@ def _again(
 ) -> dict[str, Any]:
     """The stages from splitting on, over a copy of what the finished run has rendered; the summary."""
     shutil.copytree(finished.home, home, ignore=shutil.ignore_patterns("dagster"))
-    bench = DiskWorkbench(load_settings(config=config, home=home), Options(limit_bytes=limit))
-    run = bench.open("2020-T1|nordfjell")
+    run = stages.opened(home, "2020-T1", "nordfjell", Options(limit_bytes=limit), config)
     shipments.shipments(run)
     dispatch.dispatch(run)
-    manifest = run.store.load("manifest", run.key, Manifest)
-    path = run.store.shipments(run.key, manifest.submission) / "manifest.json"
-    return summary(manifest, str(path), run.store.load("dispatch", run.key, Delivery).files)
+    return stages.told(run)
 
 
 def test_many_parts_are_the_whole(finished: Finished, home: Path) -> None:

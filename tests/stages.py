@@ -6,11 +6,12 @@ here: what is broken between them (``guarded``), and what is about the command l
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from conftest import ROOT, begin
+from conftest import ROOT, Finished, begin
 
 from assets import dispatch, findings, fragments, messages, scope, shipments, snapshot, staging
 from assets.ports import Options, Run
@@ -71,6 +72,21 @@ def through(run: Run) -> dict[str, Any]:
     """All stages; the summary."""
     for stage in ALL:
         stage(run)
+    return told(run)
+
+
+def packed_again(
+    finished: Finished, home: Path, unit: str, limit: int | None = None, config: Path = ROOT / "npr.toml"
+) -> dict[str, Any]:
+    """The stages from splitting on, over a copy of what the finished run of 2020-T1 has rendered; the summary.
+
+    Nothing was submitted from the copy, so its numbers begin with 1.
+    """
+    sent = ("ledger.sqlite*", "submissions", "outbox")
+    shutil.copytree(finished.home, home, ignore=shutil.ignore_patterns("dagster", *sent))
+    run = opened(home, "2020-T1", unit, Options(limit_bytes=limit), config)
+    shipments.shipments(run)
+    dispatch.dispatch(run)
     return told(run)
 
 

@@ -50,27 +50,19 @@ def moved(folder: Path, years: int) -> Path:
     return folder
 
 
-def ran(period: str, home: Path, *args: str | Path) -> dict[str, Any]:
-    outcome = call("run", period, "--unit", "nordfjell", "--json", *args, home=home)
-    assert outcome.code == 0, outcome.err
-    summary: dict[str, Any] = outcome.json
-    return summary
+def ran(period: str, home: Path, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - never changed
+    return stages.through(stages.opened(home, period, "nordfjell", options))
 
 
 def documents(summary: dict[str, Any], home: Path) -> dict[str, bytes]:
     return {part["module"]: opened(Path(part["path"]), home) for part in summary["shipments"]}
 
 
-def gone_through(period: str, home: Path, extract: Path) -> dict[str, Any]:
-    """The same without the command line."""
-    return stages.through(stages.opened(home, period, "nordfjell", Options(extract=extract)))
-
-
 @pytest.mark.parametrize("year", YEARS)
 def test_every_data_year_goes_in_its_version_and_is_valid(year: int, tmp_path: Path) -> None:
     home = tmp_path / "var"
     extract = moved(tmp_path / "extract", year - 2020)
-    summary = gone_through(f"{year}-K", home, extract)
+    summary = ran(f"{year}-K", home, Options(extract=extract))
     version = version_of(year).version
     (message,) = summary["messages"]
     assert (message["module"], message["version"]) == ("kpp", version)
@@ -112,7 +104,7 @@ def test_every_reported_cost_stands_in_the_message_and_nothing_else_is_reported(
 
 
 def test_with_ide_the_same_patients_are_identified(home: Path) -> None:
-    found = documents(ran("2020-K", home, "--module", "ide", "--module", "kpp"), home)
+    found = documents(ran("2020-K", home, Options(modules=("ide", "kpp"))), home)
     assert set(found) == {"kpp", "ide"}
     assert set(patients(melding(found["ide"]))) == set(patients(melding(found["kpp"])))
 

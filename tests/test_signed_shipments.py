@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import stages
 from conftest import ROOT, Finished, call
 from cryptography import x509
 from lxml import etree
@@ -46,18 +47,17 @@ def test_another_form_carries_the_same_report(finished: Finished, home: Path, tm
     text = text.replace('"data/sample/sorvik"', f'"{ROOT / "data" / "sample" / "sorvik"}"')
     form = 'reference = "a test"\ndocument = "PatientReport"\ncontent = "base64"\ngzip = true'
     (tmp_path / "npr.toml").write_text(f"{text}\n[shipping.form]\n{form}\n", encoding="utf-8")
-    arguments = ("run", "2020-T1", "--unit", "sorvik", "--config", tmp_path / "npr.toml", "--json")
-    outcome = call(*arguments, home=home)
-    assert outcome.code == 0, outcome.err
+    dressed = stages.packed_again(finished, home, "sorvik", config=tmp_path / "npr.toml")
     plain = finished.unit("sorvik")
-    assert outcome.json["messages"] == plain["messages"]
-    for part, before in zip(outcome.json["shipments"], plain["shipments"], strict=True):
+    assert dressed["messages"] == plain["messages"]
+    for part, before in zip(dressed["shipments"], plain["shipments"], strict=True):
         document = gzip.decompress(opened(Path(part["path"]), home))
         assert b"<PatientReport><CaseNo>1</CaseNo><Document>" in document
         assert b"<Base64Container" in document
         assert read_melding(document) == read_melding(opened(Path(before["path"]), finished.home))
         assert Path(part["path"]).stat().st_size == part["packed_bytes"] < before["packed_bytes"]
-    size = max(part["packed_bytes"] for part in outcome.json["shipments"])
+    size = max(part["packed_bytes"] for part in dressed["shipments"])
+    arguments = ("run", "2020-T1", "--unit", "sorvik", "--config", tmp_path / "npr.toml", "--json")
     split = call(*arguments, "--limit-bytes", str(size - 1), home=home / "split")
     assert split.code == 0, split.err
     assert len(split.json["shipments"]) == len(plain["shipments"]) + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,6 @@ import stages
 from conftest import ROOT, Finished, call
 from shipment import melding, opened, patients
 
-from assets import dispatch, shipments
-from assets.ports import Options
 from pipelines.rehearsal import make_rehearsal_receiver
 from schemas.layouts import load_layout
 from schemas.xsd import compile_with_head, validate_stream
@@ -45,35 +42,23 @@ def _parts(summary: dict[str, Any], module: str) -> list[dict[str, Any]]:
     return [part for part in summary["shipments"] if part["module"] == module]
 
 
-def _again(
-    finished: Finished, home: Path, limit: int | None = None, config: Path = ROOT / "npr.toml"
-) -> dict[str, Any]:
-    """The stages from splitting on, over a copy of what the finished run has rendered; the summary."""
-    shutil.copytree(finished.home, home, ignore=shutil.ignore_patterns("dagster"))
-    run = stages.opened(home, "2020-T1", "nordfjell", Options(limit_bytes=limit), config)
-    shipments.shipments(run)
-    dispatch.dispatch(run)
-    return stages.told(run)
-
-
 def test_many_parts_are_the_whole(finished: Finished, home: Path) -> None:
     whole = finished.unit("nordfjell")
     size = _parts(whole, "ord")[0]["packed_bytes"]
     limit = size // (PARTS - 2)
-    told = _again(finished, home, limit)
+    told = stages.packed_again(finished, home, "nordfjell", limit)
     assert len(_parts(told, "ord")) >= PARTS
     assert _told(told, home) == _told(whole, finished.home)
     assert [m["patients"] for m in told["messages"]] == [m["patients"] for m in whole["messages"]]
     numbers = Counter(melding(opened(Path(part["path"]), home)).get("lopenr") for part in told["shipments"])
-    before = len(whole["shipments"])
-    assert sorted(map(int, filter(None, numbers))) == list(range(before + 1, before + 1 + len(told["shipments"])))
+    assert sorted(map(int, filter(None, numbers))) == list(range(1, len(told["shipments"]) + 1))
 
 
 def test_at_the_limit_and_one_byte_around_it(finished: Finished, home: Path) -> None:
     whole = finished.unit("nordfjell")
     size = _parts(whole, "ord")[0]["packed_bytes"]
     for limit, parts in ((size - 1, 2), (size, 1), (size + 1, 1)):
-        told = _again(finished, home / str(limit), limit)
+        told = stages.packed_again(finished, home / str(limit), "nordfjell", limit)
         assert len(_parts(told, "ord")) == parts
         assert _told(told, home / str(limit)) == _told(whole, finished.home)
 
@@ -124,13 +109,13 @@ def test_gzip_tells_the_same_in_less(finished: Finished, home: Path, tmp_path: P
     config.write_text(text.replace('"data/', f'"{ROOT}/data/'), encoding="utf-8")
     whole = finished.unit("nordfjell")
     limit = 40_000
-    split = _again(finished, home / "split", limit, config)
+    split = stages.packed_again(finished, home / "split", "nordfjell", limit, config)
     parts = _parts(split, "ord")
     assert len(parts) > 1
     assert sum(p["packed_bytes"] for p in parts) < _parts(whole, "ord")[0]["packed_bytes"] / 3
     assert all(p["packed_bytes"] > 0.9 * limit for p in parts[:-1])
     assert _told(split, home / "split") == _told(whole, finished.home)
     # What is said does not depend on how it is packed; how many parts it takes is said.
-    again = _again(finished, home / "again", config=config)
+    again = stages.packed_again(finished, home / "again", "nordfjell", None, config)
     contents = [json.loads(Path(one["manifest"]).read_bytes())["content"] for one in (whole, split, again)]
     assert contents[0] == contents[2] != contents[1]

@@ -239,7 +239,21 @@ def _nested(depth: int) -> bytes:
     return data
 
 
+def _unflagged() -> bytes:
+    """An archive whose one file is packed as AES, and says that it is not encrypted. Found by fuzzing."""
+    out = io.BytesIO()
+    with pyzipper.AESZipFile(out, "w", compression=pyzipper.ZIP_STORED) as archive:
+        archive.setpassword(PASSWORD.encode())
+        archive.setencryption(pyzipper.WZ_AES, nbits=256)
+        archive.writestr("a", b"x")
+    data = bytearray(out.getvalue())
+    for start, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(start) + at] &= 0xFE
+    return bytes(data)
+
+
 HOSTILE = {
+    "AES without its flag": _unflagged(),
     "slip": _zip(("../../etc/x", b"x")),
     "absolute": _zip(("/etc/x", b"x")),
     "drive": _zip(("C:/x", b"x")),

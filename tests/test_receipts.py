@@ -36,6 +36,13 @@ def receipt(
     ).encode()
 
 
+@pytest.mark.parametrize("encoding", ["UTF-6", "shift_jis", "utf-7", "hex", "x" * 99])
+def test_an_encoding_that_is_not_known_is_refused(encoding: str) -> None:
+    """Found by fuzzing: Python raised its own LookupError through expat."""
+    with pytest.raises(DataRefused):
+        read_receipt(f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + receipt(), "a.xml")
+
+
 @pytest.mark.parametrize(("namespace", "version"), VERSIONS.items())
 def test_both_versions_are_read(namespace: str, version: str) -> None:
     found = read_receipt(receipt(namespace), "r.xml")

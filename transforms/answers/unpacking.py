@@ -12,6 +12,7 @@ import email.message
 import email.policy
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -178,8 +179,21 @@ _DAMAGE: Final = (
     OSError,
     KeyError,
     IndexError,
+    AttributeError,  # as where a file says that it is packed as AES and not that it is encrypted
+    TypeError,
+    struct.error,
 )
-_WRONG_PASSWORD: Final = (RuntimeError, zipfile.BadZipFile, pyzipper.BadZipFile, zlib.error, EOFError, ValueError)
+_WRONG_PASSWORD: Final = (
+    RuntimeError,
+    zipfile.BadZipFile,
+    pyzipper.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    struct.error,
+)
 
 
 def _insist_decent(infos: Sequence[zipfile.ZipInfo], name: str, most: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -44,6 +45,8 @@ def certificate_lines(settings: Settings, at: dt.datetime) -> Iterator[Line]:
         given = settings.config.certificates_of(unit)
         if given not in seen:
             yield from _receiver(settings, given, to.unit_her_id, at)
+            signs = "receiver signing"
+            yield from _of_files(signs, given.receiver_signing, Purpose.SIGNING, given, to.unit_her_id, at)
             seen.append(given)
         yield from _own(f"signing {key}", given.signing, Purpose.SIGNING, given, own_holder(unit, given), at)
         yield from _own(f"reading {key}", given.reading, Purpose.ENCRYPTION, given, own_holder(unit, given), at)
@@ -100,14 +103,23 @@ def _receiver(settings: Settings, given: Certificates, her_id: str, at: dt.datet
     if not paths:
         yield _line(WRONG, "receiver", f"no certificate of the receiver (HER-id {her_id})", "set certificates.receiver")
         return
+    yield from _of_files("receiver", paths, Purpose.ENCRYPTION, given, her_id, at)
+
+
+def _of_files(
+    name: str, paths: Sequence[Path], purpose: Purpose, given: Certificates, her_id: str, at: dt.datetime
+) -> Iterator[Line]:
+    """Certificates of the other side; nothing where none is given."""
+    if not paths:
+        return
     try:
         found = [one for path in paths for one in certificates_in(path)]
         trust = trust_of(given)
     except NprError as error:
-        yield _line(WRONG, "receiver", error.what, error.fix)
+        yield _line(WRONG, name, error.what, error.fix)
         return
     holder = Holder(her_id, frozenset(given.receiver_organisations))
-    yield from judged("receiver", found, Purpose.ENCRYPTION, holder, trust, at)
+    yield from judged(name, found, purpose, holder, trust, at)
 
 
 def _own(

@@ -17,7 +17,7 @@ from pipelines.address_register import AddressRegister
 from pipelines.keys import certificates_in, trust_of
 from pipelines.store import DiskStore
 from schemas.config import Certificates, Config
-from schemas.errors import NprError
+from schemas.errors import NprError, WrongUse
 from schemas.receivers import receiver
 from transforms.answers.signed import Judge, Signature
 from transforms.certificates import Holder, Purpose, faults
@@ -44,6 +44,19 @@ class Believing:
         whose = self.config.units.get(unit)
         given = self.config.certificates_of(whose) if whose else self.config.certificates
         return signature.suspicion(kind, self._judge(given, to.unit_her_id))
+
+    def insist_known(self, unit: str) -> None:
+        """WrongUse where the receiver must sign and nothing says whose signature that is: no receipt would count."""
+        given = self.config.certificates_of(self.config.units[unit])
+        signs = receiver(self.config.profile, self.now.date()).answers.signed.value
+        known = given.receiver_signing or given.address_register or (given.trust and given.receiver_organisations)
+        if signs and not known:
+            raise WrongUse(
+                "no receipt of the receiver would be believed",
+                where="npr.toml, [certificates]",
+                rule="schemas/receivers/npr.toml, answers.signed",
+                fix="give certificates.receiver_signing, or trust and receiver_organisations",
+            )
 
     def _judge(self, given: Certificates, her_id: str) -> Judge:
         def judge(certificate: x509.Certificate) -> str:

@@ -195,7 +195,7 @@ def test_encrypted_receipts_open_with_the_old_key_and_the_new(bench: Bench) -> N
 def test_a_report_leaves_and_its_receipts_come_back_by_the_command_line(
     tmp_path: Path, mail: MailServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sample's own report, from its extract to AppRec: what arrived is taken apart by tools that are not ours."""
+    """The sample's own report, from its extract to the acknowledgment; others' tools take apart what arrived."""
     monkeypatch.setenv("NPR_TEST_EDI", PASSWORD)
     mail.empty("edi")
     mail.empty("rehearsal")
@@ -271,6 +271,7 @@ def test_what_the_server_refuses_after_the_whole_mail_is_rejected(bench: Bench) 
     with pytest.raises(Rejected, match="refused it for its size"):
         bench.submit()
     assert bench.state() is State.REJECTED
+    assert bench.channel().ask(bench.ledger.part(bench.file.msg_id)).presence is Presence.ABSENT
     bench.submit()  # a rejected part waits for a person
     assert bench.mail.mails("full") == []
 
@@ -330,6 +331,23 @@ def hostile(handler: Hostile, mail: MailServers) -> Iterator[int]:
         yield server.port
     finally:
         server.stop(no_assert=True)
+
+
+@pytest.mark.parametrize(("reply", "taken"), [("250 taken", True), ("451 4.3.0 come again", False)])
+def test_dots_and_all_come_through_and_a_clear_answer_leaves_no_doubt(bench: Bench, reply: str, *, taken: bool) -> None:
+    bench.path.write_bytes(bench.path.read_bytes() + b"\r\n.\r\n..a\r\nQUIT\r\n")  # after the last part of the mail
+    handler = Hostile(reply=reply)
+    with hostile(handler, bench.mail) as port:
+        channel = bench.channel(port=port, **NO_LOGIN)
+        if taken:
+            bench.send(channel)
+        else:
+            with pytest.raises(NotHandedOver) as refused:
+                bench.send(channel)
+            assert refused.value.retryable
+    assert handler.arrived == [bench.path.read_bytes()]
+    presence = channel.ask(bench.ledger.part(bench.file.msg_id)).presence
+    assert presence is (Presence.THERE if taken else Presence.ABSENT)
 
 
 NO_LOGIN: dict[str, object] = {"user": None, "password_env": None}
@@ -572,6 +590,8 @@ def test_doctor_looks_at_server_and_mailbox(bench: Bench) -> None:
     said = bench.channel().look()
     assert "takes mail from edi" in said
     assert "mailbox INBOX at localhost is open to edi" in said
+    with pytest.raises(WrongUse, match="no receipt of the receiver would be believed"):
+        bench.channel(certificates=f'trust = ["{bench.mail.ca}"]').look()
 
 
 def test_a_password_is_its_owners_alone_and_never_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,19 +212,30 @@ def test_files_of_others_that_will_not_do(tmp_path: Path, content: bytes | None,
         (-1, "wrong", "it ended"),
     ],
 )
-def test_the_doctor_looks_at_the_receivers_certificate(
-    tmp_path: Path, settings: Callable[[str], Settings], left: int, state: str, text: str
+@pytest.mark.parametrize(
+    ("check", "key", "purpose"),
+    [("receiver", "receiver", Purpose.ENCRYPTION), ("receiver signing", "receiver_signing", Purpose.SIGNING)],
+)
+def test_the_doctor_looks_at_the_receivers_certificates(  # noqa: PLR0913, PLR0917 - two tables
+    tmp_path: Path,
+    settings: Callable[[str], Settings],
+    left: int,
+    state: str,
+    text: str,
+    check: str,
+    key: str,
+    purpose: Purpose,
 ) -> None:
     strong = key_of("strong", 3072)
-    certificate = CA.issue(Purpose.ENCRYPTION, organisation=ORGANISATION, key=strong)
+    certificate = CA.issue(purpose, organisation=ORGANISATION, key=strong)
     (tmp_path / "npr.pem").write_bytes(pem(certificate))
     (tmp_path / "ca.pem").write_bytes(pem(CA.certificate))
     at = certificate.not_valid_after_utc - timedelta(days=left)
     fresh = Authority(CA.certificate, CA.key, at)
     (tmp_path / "ca.crl").write_bytes(fresh.crl().public_bytes(Encoding.PEM))
-    section = 'receiver = ["npr.pem"]\ntrust = ["ca.pem"]\ncrl = ["ca.crl"]\nreceiver_organisations = ["900000014"]'
+    section = f'{key} = ["npr.pem"]\ntrust = ["ca.pem"]\ncrl = ["ca.crl"]\nreceiver_organisations = ["900000014"]'
     lines = list(certificate_lines(settings(section), at))
-    (line,) = [line for line in lines if line["check"] == "receiver"]
+    (line,) = [line for line in lines if line["check"] == check]
     assert line["state"] == state
     assert "HER-id 94378" in line["what"]
     assert text in line["what"]

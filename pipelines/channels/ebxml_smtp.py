@@ -96,6 +96,7 @@ class EbxmlSmtp:
         said = f"{self._given.host} takes mail from {self._given.user or 'this machine'}"
         if self._given.mailbox is None:
             return f"{said}; no mailbox is given, so what is in doubt stays so"
+        Believing(self._way.config, self._way.store, dt.datetime.now(dt.UTC)).insist_known(self._way.unit_key)
         return f"{said}; {Mailbox(self._given.mailbox, self.name).look()}"
 
     # --- before the line ----------------------------------------------------------------------------------------------

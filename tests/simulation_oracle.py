@@ -275,6 +275,7 @@ class _Deadlines:
             if sent and sent.at < plan.closes:
                 if sent.refused >= plan.closes:
                     return "met"
+                _Prompt(self, plan, counts).leaves(ready, used)  # what was drawn for it is used up
                 ready, used = sent.refused, sent.extract
                 mine = [one for one in mine if one.number > sent.number]
                 continue

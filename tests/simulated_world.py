@@ -121,6 +121,12 @@ class World:
         """The moment after the last."""
         return at(dt.date(self.first + self.years, 1, 1))
 
+    def only(self, name: str) -> World:
+        """The same history of those units alone whose key begins so; what is drawn of one unit asks for no other."""
+        units = tuple(unit for unit in self.units if unit.key.startswith(name))
+        keys = {unit.key for unit in units}
+        return replace(self, units=units, arrivals=tuple(one for one in self.arrivals if one.unit in keys))
+
     def draw(self, *about: object) -> random.Random:
         """Chance about one thing, the same whenever it is asked for."""
         return random.Random(f"{self.seed}|{'|'.join(map(str, about))}")

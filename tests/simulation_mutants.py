@@ -28,10 +28,11 @@ _start, _planned, _settle = SqlLedger.start, Scheduler.planned, dispatch.settle
 
 @dataclass(frozen=True)
 class Mutant:
-    """What stands in place of what, and a word of the fault that must be told."""
+    """What stands in place of what, and a word of the fault that must be told. units: whom it is about, empty: all."""
 
     patches: tuple[tuple[str, Any], ...]
     word: str
+    units: str = ""
 
 
 def _nothing(*_: Any) -> None:  # noqa: ANN401
@@ -97,7 +98,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "what is in doubt is sent again": Mutant((("assets.dispatch.settle", _doubt_is_no),), "MsgId sent twice"),
     "two schedulers get one start": Mutant(
-        (("pipelines.ledger.book.SqlLedger.start", _both_start),), "two runs of one start"
+        (("pipelines.ledger.book.SqlLedger.start", _both_start),), "two runs of one start", "amk"
     ),
     "a killed run waits twelve hours": Mutant(
         (("pipelines.ledger.book.RETRY", dt.timedelta(hours=12)),), "missed: could have left"
@@ -105,13 +106,13 @@ MUTANTS: dict[str, Mutant] = {
     "what was killed is nobody's": Mutant(
         (("pipelines.scheduler.Scheduler.begun", lambda *_: []),), "missed: could have left"
     ),
-    "nothing is caught up": Mutant(((PLANNED, _only_what_opens_today),), "missed: could have left"),
+    "nothing is caught up": Mutant(((PLANNED, _only_what_opens_today),), "missed: could have left", "health"),
     "a proposed deadline starts runs": Mutant(((PLANNED, _proposed_is_sure),), "nobody has confirmed"),
     "AMK is asked for a second submission": Mutant(
-        ((DEADLINES, _as_others(UnitKind.AMK, UnitKind.AVTALESPESIALIST)),), "sent 2 times, 1 planned"
+        ((DEADLINES, _as_others(UnitKind.AMK, UnitKind.AVTALESPESIALIST)),), "sent 2 times, 1 planned", "amk"
     ),
     "AMK is asked for monthly reports": Mutant(
-        ((DEADLINES, _as_others(UnitKind.AMK, UnitKind.HEALTH_TRUST)),), "not owed by this unit"
+        ((DEADLINES, _as_others(UnitKind.AMK, UnitKind.HEALTH_TRUST)),), "not owed by this unit", "amk"
     ),
-    "the report due in July is for all": Mutant(((DEADLINES, _all_have_isf),), "not owed by this unit"),
+    "the report due in July is for all": Mutant(((DEADLINES, _all_have_isf),), "not owed by this unit", "private-no"),
 }

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from pipelines import deliveries
+from pipelines.deliveries import Delivery
 from pipelines.notices import pending
 from pipelines.partitions import partition_key
 from pipelines.scheduler import Scheduler
@@ -148,7 +149,7 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         note = json.loads(context.cursor or '{"seen": {}, "taken": []}')
         ready, seen, waiting = deliveries.look(list(deliveries.dropped(settings)), note["seen"])
         new = [one for one in ready if one.print not in note["taken"]]
-        newest = {one.unit: one for one in sorted(new, key=lambda one: one.extracted_at)}
+        newest = newest_of(ready, new)
         made = []
         if newest:
             scheduler = Scheduler(settings, clock(), newest)
@@ -208,6 +209,15 @@ def _noted(cursor: str | None) -> _Asked | None:
         return _Asked(state, dt.datetime.fromisoformat(since), dt.datetime.fromisoformat(asked))
     except (ValueError, TypeError):  # none yet, or one of an earlier version
         return None
+
+
+def newest_of(ready: Sequence[Delivery], new: Sequence[Delivery]) -> dict[str, Delivery]:
+    """Unit -> the newest extract of all that are at rest, where that is a new one.
+
+    One that comes late behind a newer one is no news: a report made of it would take the place of a better one.
+    """
+    newest = {one.unit: one for one in sorted(ready, key=lambda one: one.extracted_at)}
+    return {unit: one for unit, one in newest.items() if one in new}
 
 
 def unattended(scheduler: Scheduler, found: Sequence[Step]) -> list[Step]:

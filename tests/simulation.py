@@ -617,7 +617,7 @@ class House:
         found = Delivery(one.unit, Path("drop") / one.unit / digest[:8], local, digest)
         if one.unit not in self._arrived or local > self._arrived[one.unit].extracted_at:
             self._arrived[one.unit] = found
-        self._unseen[one.unit] = found
+        self._unseen[found.print] = found
         self.later(now + SOON, self._pick_up)
 
     def _pick_up(self, now: dt.datetime) -> None:
@@ -625,7 +625,8 @@ class House:
         daemons = self._up(now)
         if not daemons or not self._unseen:
             return
-        new, self._unseen = self._unseen, {}
+        unseen, self._unseen = list(self._unseen.values()), {}
+        new = automation.newest_of([*self._arrived.values(), *unseen], unseen)
         for look in [SimulatedScheduler(self, now, dict(new), list(new)) for _ in daemons]:
             self._ask(now, look, automation.picked_up(look, new, self.going))
 

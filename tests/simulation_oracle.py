@@ -336,7 +336,9 @@ class _Prompt:
         late = "no extract in time" if first >= self.plan.closes else "nobody was awake"
         if self.plan.known >= self.plan.closes:
             late = "the deadline was not confirmed"
-        picks = [self.world.looking(one.at_rest) + MINUTE for one in whole if one.at_rest >= ready]
+        # What comes to rest behind a newer one is no news.
+        news = [one for one in whole if all(one.taken >= two.taken for two in whole if two.at_rest <= one.at_rest)]
+        picks = [self.world.looking(one.at_rest) + MINUTE for one in news if one.at_rest >= ready]
         ticks = next((tick for tick in self.ticks if tick >= ready and self.world.looking(tick) == tick), NEVER)
         return min([ticks, *(pick for pick in picks if pick >= ready)]), late
 

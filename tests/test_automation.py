@@ -134,3 +134,21 @@ def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: 
     submit = Step("2020-M03", "nordfjell", 1, "submit", "x", "")
     assert scheduler.start(killed)
     assert unattended(scheduler, [new, killed, submit]) == [killed, submit]
+
+
+def test_an_extract_that_comes_late_behind_a_newer_one_is_no_news() -> None:
+    """Found by the simulation: a report made of it voided an approval, and a deadline was missed."""
+    from pipelines.automation import newest_of  # noqa: PLC0415
+    from pipelines.deliveries import Delivery  # noqa: PLC0415
+
+    old, new, other = (
+        Delivery(unit, Path(name), dt.datetime.fromisoformat(taken), name)
+        for unit, name, taken in [
+            ("a", "old", "2020-09-01T17:41"),
+            ("a", "new", "2020-09-02T00:14"),
+            ("b", "x", "2020-09-01"),
+        ]
+    )
+    assert newest_of([old, new, other], [old]) == {}
+    assert newest_of([old, new, other], [new, other]) == {"a": new, "b": other}
+    assert newest_of([old, new], [old, new]) == {"a": new}

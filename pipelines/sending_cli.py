@@ -161,7 +161,7 @@ def resume(context: click.Context, period: str, unit: str) -> tuple[Any, str, in
 
 def told_of(found: Mapping[str, Any]) -> str:
     """What ``npr resume`` prints. found: of ``sending.resume``."""
-    lines = [f"{n} parts are {state.replace('_', ' ')}" for state, n in found["states"].items()]
+    lines = [f"{n} part{'' if n == 1 else 's'}: {state.replace('_', ' ')}" for state, n in found["states"].items()]
     lines += _section("In doubt: not sent again by itself; ask the receiver, or npr resend", found["in_doubt"])
     lines += _section("Certainly not sent: npr submit sends them", found["to_send"])
     for hours in sorted({row["silent"] for row in found["waiting"]}, reverse=True):

@@ -32,7 +32,7 @@ from pipelines import (
     validate_cli,
     worker_cli,
 )
-from schemas.errors import Bug, NprError, of_system
+from schemas.errors import Bug, NprError, led_to, of_system
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -108,12 +108,8 @@ def _exit_codes(*, as_json: bool) -> Iterator[None]:
 
 def _bug(error: BaseException) -> Bug:
     """The bug inside what was raised, or what was raised as one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, Bug):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return Bug(error)
+    found = next((one for one in led_to(error) if isinstance(one, Bug)), None)
+    return found or Bug(error)
 
 
 def _refusal(error: BaseException) -> NprError | None:

@@ -23,7 +23,7 @@ from pipelines.partitions import partition_key
 from pipelines.settings import Settings, export
 from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
-from schemas.errors import DataRefused, NprError, WrongUse
+from schemas.errors import DataRefused, NprError, WrongUse, led_to
 from schemas.records import Delivery, Key, Manifest, summary
 
 DAGSTER_YAML = Path(__file__).parent.parent / "dagster.yaml"
@@ -148,9 +148,4 @@ def _raise(events: Any) -> None:  # noqa: ANN401 - Dagster's event list
 
 def user_error(error: BaseException) -> NprError | None:
     """The refusal inside an exception of Dagster's, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, NprError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
+    return next((one for one in led_to(error) if isinstance(one, NprError)), None)

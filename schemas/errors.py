@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Iterator
 
 SHOWN_FRAMES = 6
 SYSTEM = frozenset(
@@ -59,6 +60,16 @@ class NprError(Exception):
 
 class DataRefused(NprError):
     """The data or a gate refused (exit code 1)."""
+
+
+def led_to(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that led to it, the newest first. Contexts can run in a circle; each comes once."""
+    met: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in met:
+        yield one
+        met.add(id(one))
+        one = one.__cause__ or one.__context__
 
 
 def of_system(error: BaseException) -> DataRefused | None:

@@ -52,7 +52,7 @@ def by_call(made: Matrix, room: Path, error: int, step: int) -> int:
             place = room / f"{error}-{call}-{for_good}"
             faults.failing(made, place, error, call, said, for_good=for_good)
             shutil.rmtree(place)
-    return told(f"{made.channel}, {errno.errorcode[error]} at {said.runs} of {number} calls", said)
+    return told(f"{made.channel}, {errno.errorcode[error]} {said.runs} histories over {number} calls", said)
 
 
 def by_size(made: Matrix, room: Path, sizes: int) -> int:

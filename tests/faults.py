@@ -142,6 +142,7 @@ def look(made: Matrix, home: Path, code: int, name: str, said: Said) -> None:
         if (broken := _broken(home)) != "ok":
             said.bad.append(f"{name}: the ledger: {broken}")
         said.count.in_doubt += len(ledger_of(home).parts_in(OPEN))
+    made.arrived(home)  # the receiver deals with what it got, and answers
     made.once(home.parent, [], said.count)
 
 

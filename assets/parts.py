@@ -26,6 +26,7 @@ from assets.rendered import Rendered
 from assets.rulings import schema_rule, sending_day
 from schemas.errors import DataRefused
 from schemas.guard import Inspected
+from schemas.lokalident import lokalident
 from schemas.records import MessageOut, MessageRows, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.versions import message_type
 from schemas.xsd import compile_with_head, validate_stream
@@ -143,7 +144,9 @@ class Work:
         self.dress = Dress(bench.parties, run.unit, message_type(layout.module), run.config.profile, run.pipeline)
         self.content = bench.parties.receiver.form.content.value
         self.inspected: list[Inspected] = []
-        self.shell_bytes = sum(map(len, self.shell(0))) - len(str(bench.next_lopenr))
+        known = [attribute for node in layout.nodes if node.id == "Melding" for attribute in node.attributes]
+        self.refers = any(one.name == "lokalident" and one.use != "prohibited" for one in known)
+        self.shell_bytes = sum(map(len, self.shell(0))) - self._digits(0)
         self.head_bytes = sum(map(len, head(self.dress.head_message(SAMPLE_IDS))))
         self.limits = limits_of(run, self.dress, bench.limit.bytes, self._document_bytes)
 
@@ -154,6 +157,9 @@ class Work:
     def shell_of(self, lopenr: int) -> tuple[bytes, bytes]:
         """The same with a given lopenr."""
         melding = self.tables["Melding"].with_columns(lopenr=pl.lit(lopenr))
+        if self.refers:
+            unit, year = self.bench.run.unit, self.bench.run.period.year
+            melding = melding.with_columns(lokalident=pl.lit(lokalident(unit.institusjonID, year, lopenr)))
         return render_shell(self.layout, {**self.tables, "Melding": melding})
 
     def plan(self) -> Iterator[tuple[split.Part, bytes | None]]:
@@ -168,7 +174,11 @@ class Work:
 
     def _fixed(self, number: int) -> int:
         """Bytes of a part's Melding besides its patients: only the digits of lopenr differ between parts."""
-        return self.shell_bytes + len(str(self.bench.next_lopenr + number))
+        return self.shell_bytes + self._digits(number)
+
+    def _digits(self, number: int) -> int:
+        """Bytes of lopenr in a part's Melding: alone, and within lokalident where the version has it."""
+        return len(str(self.bench.next_lopenr + number)) * (2 if self.refers else 1)
 
     def _document_bytes(self, melding: int) -> int:
         return self.head_bytes + content_size(melding, self.content)

@@ -28,6 +28,7 @@ from pipelines.ledger.book import SqlLedger, ledger_of
 from schemas.answered import Answered
 from schemas.errors import DataRefused
 from schemas.feedback_fields import feedback_fields
+from schemas.lokalident import lokalident
 from schemas.submission_states import Event, State
 from transforms import finding_ledger as life
 from transforms.answers import explained, findings
@@ -203,6 +204,19 @@ def test_a_bounce_that_does_not_say_what_became_of_which_mail_is_refused(data: b
 def test_a_mail_larger_than_any_answer_is_not_parsed() -> None:
     with pytest.raises(DataRefused, match="larger than any mail"):
         list(documents(mailed(b"", "a.zip") + b" " * MOST_MAIL, "m.eml"))
+
+
+def test_a_report_may_name_its_message_by_lokalident_alone(home: Path, ledger: SqlLedger) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    lopenr = ledger.part(msg_id).lopenr
+    rows = "Feilkode;Attributt\nK1;b\n"
+    for said, fate in ((lokalident(NUMBER, 2020, lopenr), "taken"), (lokalident(NUMBER, 2019, lopenr), "parked")):
+        drop(home, "NPR_ERR.csv", f"lokalident;{said}\n\n{rows}".encode())
+        assert [row["fate"] for row in look(home).taken] == [fate]
+    with pytest.raises(DataRefused, match="names two messages"):
+        one(f"lokalident;{lokalident(NUMBER, 2020, 2)}\nlopenr;1\n\n{rows}".encode(), "NPR_ERR.csv")
+    foreign = one(f"lokalident;{msg_id}\n\n{rows}".encode(), "NPR_ERR.csv").answer
+    assert (foreign.msg_id, foreign.lopenr) == (msg_id, None)
 
 
 def test_a_report_on_two_messages_is_refused() -> None:

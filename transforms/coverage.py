@@ -13,7 +13,7 @@ from typing import Final, Literal
 from schemas.contract import ClassSource, Contract
 from schemas.layout import Layout, Node
 
-# What ``transforms.shell`` gives from unit, period and extract, and ``lopenr``, which each part gets.
+# What ``transforms.shell`` gives from unit, period and extract, and lopenr and lokalident, which each part gets.
 SHELL: Final[Mapping[str, frozenset[str]]] = {
     "Melding": frozenset(
         {
@@ -26,6 +26,7 @@ SHELL: Final[Mapping[str, frozenset[str]]] = {
             "versjonEPJ",
             "versjonUt",
             "lopenr",
+            "lokalident",
         }
     ),
     "Kontaktperson": frozenset({"kontPerson", "meldTelefon", "meldEpost1", "typeKontaktperson"}),

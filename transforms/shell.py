@@ -1,7 +1,7 @@
 """The part of a message around the patients: Melding, Kontaktperson, Institusjon, Enhet.
 
 Belongs here: class tables of those classes from unit, period and extract. Does not belong here: rendering, and
-``lopenr``, which belongs to each part.
+lopenr and lokalident, which belong to each part.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from schemas.answered import Answered
 from schemas.errors import DataRefused
 from schemas.feedback_fields import FeedbackFields, Kind
+from schemas.lokalident import numbers_of
 from schemas.receipts import OSLO, Status, read_receipt
 from schemas.sending import Answer
 from schemas.submission_states import Event
@@ -205,7 +206,10 @@ def _event(document: Document, kind: Kind, told: Told, total: int | None) -> Eve
 
 
 def _of_whom(document: Document, head: Mapping[str, str]) -> dict[str, object]:
-    """The message answered: MsgId, else lopenr of institution and year, else lokalident, which may hold our MsgId."""
+    """The message answered: MsgId, else lopenr of institution and year; lokalident gives what is not said otherwise.
+
+    What lokalident says must agree with the rest. One that is not ours may be a MsgId, where nothing else is given.
+    """
     lopenr = head.get("lopenr", "")
     institution = head.get("institusjon_id", "").replace(" ", "")
     year = _YEAR.match(head.get("period_from", ""))
@@ -216,6 +220,11 @@ def _of_whom(document: Document, head: Mapping[str, str]) -> dict[str, object]:
         "year": int(year[0]) if year else None,
         "original_sha256": digest if _DIGEST.fullmatch(digest := head.get("sha256", "").lower()) else "",
     }
+    ours = numbers_of(head.get("lokalident", ""))
+    for name, value in ours._asdict().items() if ours else ():
+        if told[name] not in (None, "", value):
+            raise _refused(document, "names two messages, one of them by lokalident", "one answer, one message")
+        told[name] = value
     whole = told["lopenr"] is not None and told["institusjon_id"] and told["year"] is not None
     if not told["msg_id"] and not whole and _ID.fullmatch(head.get("lokalident", "")):
         told["msg_id"] = head["lokalident"]

@@ -221,10 +221,13 @@ def newest_of(ready: Sequence[Delivery], new: Sequence[Delivery]) -> dict[str, D
 
 
 def unattended(scheduler: Scheduler, found: Sequence[Step]) -> list[Step]:
-    """What need not wait for the next tick of a schedule: all but reports that nobody has begun to make."""
-    makes = [step for step in found if step.what in MAKES]
+    """What need not wait for the next tick of a schedule: all but reports that nobody has begun to make.
+
+    A report that was refused and has its new extract may have been held by a doubt when that came; a day is too long.
+    """
+    makes = [step for step in found if step.what in MAKES and not step.made]
     again = scheduler.begun(makes) if makes else []
-    return [step for step in found if step.what not in MAKES or step in again]
+    return [step for step in found if step.what not in MAKES or step.made or step in again]
 
 
 def picked_up(scheduler: Scheduler, units: Collection[str], going: Going) -> list[dg.RunRequest]:

@@ -121,6 +121,7 @@ class Log:
     made: dict[tuple[str, str, int], Made] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
     refused: dict[tuple[str, str, int], dt.datetime] = field(default_factory=dict)
+    mute: dict[tuple[str, str, int], dt.datetime] = field(default_factory=dict)  # until then nobody could be asked
     extra: list[Arrival] = field(default_factory=list)  # extracts delivered because the register refused
     twice: list[str] = field(default_factory=list)  # starts of which two runs were at work
     starts: int = 0
@@ -935,6 +936,8 @@ class Line:
             house.takes(part, manifest)
         if fall not in {"taken", "not taken"}:
             house.mute(part.msg_id, now + self.mute)
+            about = (manifest.key.unit, manifest.key.period, manifest.submission)
+            house.log.mute[about] = max(now + self.mute, house.log.mute.get(about, now))
         match fall:
             case "not taken":
                 raise NotHandedOver("the line was down", retryable=True)

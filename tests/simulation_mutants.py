@@ -21,7 +21,7 @@ from schemas.reporting import UnitKind, deadlines_for
 from schemas.sending import SentPart
 from schemas.submission_states import OPEN, Event
 from transforms.due import Due
-from transforms.starting import Step
+from transforms.starting import MAKES, Step
 
 _start, _planned, _settle = SqlLedger.start, Scheduler.planned, dispatch.settle
 
@@ -33,6 +33,10 @@ class Mutant:
     patches: tuple[tuple[str, Any], ...]
     word: str
     units: str = ""
+
+
+def _only_what_is_made(_scheduler: Any, found: Sequence[Step]) -> list[Step]:  # noqa: ANN401
+    return [step for step in found if step.what not in MAKES]
 
 
 def _nothing(*_: Any) -> None:  # noqa: ANN401
@@ -104,7 +108,7 @@ MUTANTS: dict[str, Mutant] = {
         (("pipelines.ledger.book.RETRY", dt.timedelta(hours=12)),), "missed: could have left"
     ),
     "what was killed is nobody's": Mutant(
-        (("pipelines.scheduler.Scheduler.begun", lambda *_: []),), "missed: could have left"
+        (("pipelines.automation.unattended", _only_what_is_made),), "missed: could have left"
     ),
     "nothing is caught up": Mutant(((PLANNED, _only_what_opens_today),), "missed: could have left", "health"),
     "a proposed deadline starts runs": Mutant(((PLANNED, _proposed_is_sure),), "nobody has confirmed"),

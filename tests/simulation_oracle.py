@@ -9,10 +9,11 @@ waits without need: prepared at the first tick of a schedule (06:00) or arrival 
 open, its deadline published or confirmed, an extract of the whole period (for a second submission: one newer than what
 was sent first) at rest and any daemon awake; a killed run started again 15 minutes after it began, 30 the next time,
 and so on; shown to the person who approves at once, and sent a minute after the approval; a hand-over that failed
-tried again by the same measure; doubt settled by the first question that is answered. People, channel, kills and
-downtime are those of the world. If that moment lies before the end of the day of the deadline, the deadline could be
-met, and to miss it is a fault. One excuse is a rule of the product and not of the world: an extract that comes before
-the approval takes the place of the one before, so that somebody has to look again.
+tried again by the same measure; doubt settled by the first question that is answered, and what was refused made again
+only when no message of it is in doubt any more. People, channel, kills and downtime are those of the world. If that
+moment lies before the end of the day of the deadline, the deadline could be met, and to miss it is a fault. One excuse
+is a rule of the product and not of the world: an extract that comes before the approval takes the place of the one
+before, so that somebody has to look again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from transforms.due import OSLO, Reporter
 QUARTER = 15 * MINUTE
 HALF_DAY = 12 * HOUR
 SLACK = 10 * MINUTE
+ASKED = HOUR / 2 + 6 * MINUTE  # between two questions about what is in doubt
 EVER = dt.datetime(2000, 1, 1)  # Norwegian time, as extracts have it
 SUFFIX = {"tertial-1": "T1", "tertial-2": "T2", "annual": "A", "annual-kpp": "K"}
 HOLDERS = {"M": 1, "T": 2, "A": 2}  # what asks for more messages holds more; the cost report holds nothing
@@ -54,12 +56,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A submission all messages of which were taken. at: the last. extract: when its extract was taken."""
+    """A submission all messages of which were taken, or that was refused. at: the last. extract: when it was taken.
+
+    doubt: until then nobody could be asked whether one of its messages had come.
+    """
 
     number: int
     at: dt.datetime
     extract: dt.datetime
     refused: dt.datetime
+    doubt: dt.datetime
 
 
 @dataclass
@@ -164,16 +170,17 @@ def _holds(later: str, period: str, plans: dict[str, dt.date]) -> bool:
 
 
 def left(log: Log) -> dict[tuple[str, str], list[Left]]:
-    """Submissions of each unit and period that left whole, in that order."""
+    """Submissions of each unit and period that left whole, or were refused before they had, in that order."""
     taken: dict[tuple[str, str, int], dict[str, dt.datetime]] = defaultdict(dict)
     for one in log.handed:
         taken[one.unit, one.period, one.number].setdefault(one.module, one.at)
     found: dict[tuple[str, str], list[Left]] = defaultdict(list)
     for (unit, period, number), times in taken.items():
-        if messages(period) <= set(times):
+        refused = log.refused.get((unit, period, number), NEVER)
+        if messages(period) <= set(times) or refused is not NEVER:
             made = log.made[unit, period, number]
-            refused = log.refused.get((unit, period, number), NEVER)
-            found[unit, period].append(Left(number, max(times.values()), made.extract, refused))
+            doubt = log.mute.get((unit, period, number), made.at)
+            found[unit, period].append(Left(number, max(times.values()), made.extract, refused, doubt))
     return {key: sorted(lines, key=lambda one: one.at) for key, lines in found.items()}
 
 
@@ -214,16 +221,13 @@ class _Sending:
         elif one.at < plans[0].opens or one.at < plans[0].known:
             faults.append("sent before it opened, or by a deadline that nobody has confirmed")
         if plans and any(
-            lines[0].at + HOUR < one.at
+            line.at + HOUR < one.at < line.refused
             for (unit, period), lines in self.lefts.items()
-            if unit == one.unit and period in self.ends and _holds(period, one.period, self.ends) and _kept(lines)
+            if unit == one.unit and period in self.ends and _holds(period, one.period, self.ends)
+            for line in lines
         ):
             faults.append("sent after a later report that holds it")
         return faults
-
-
-def _kept(lines: Sequence[Left]) -> bool:
-    return any(one.refused is NEVER for one in lines)
 
 
 def _name(one: Handed) -> str:
@@ -276,13 +280,17 @@ class _Deadlines:
                 if sent.refused >= plan.closes:
                     return "met"
                 _Prompt(self, plan, counts).leaves(ready, used)  # what was drawn for it is used up
-                ready, used = sent.refused, sent.extract
+                ready, used = self._free(sent), sent.extract
                 mine = [one for one in mine if one.number > sent.number]
                 continue
             when, why = _Prompt(self, plan, counts).leaves(ready, used)
             if when + SLACK < plan.closes:
                 return f"could have left {when:%Y-%m-%d %H:%M}, left {sent.at if sent else 'never'}"
             return f"after a refusal: {why}" if ready != plan.opens and plan.number == 1 else why
+
+    def _free(self, sent: Left) -> dt.datetime:
+        """When a refused submission stands in nobody's way: not while another message of it is in doubt."""
+        return sent.refused if sent.doubt <= sent.refused else self.world.looking(sent.doubt) + ASKED
 
     def _too_late(self, plan: Plan, first: Left) -> bool:
         """A first submission that came after 'send by' of the second, three working days before it, is the last."""

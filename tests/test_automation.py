@@ -124,7 +124,7 @@ def test_a_run_that_dies_each_time_is_tried_ever_more_seldom(ledger: SqlLedger) 
 
 
 def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: Path) -> None:
-    """Of what is to be made the sensor starts only what was started before."""
+    """Of what is to be made the sensor starts only what was started, or made and refused, before."""
     from pipelines.automation import unattended  # noqa: PLC0415
     from pipelines.scheduler import Scheduler  # noqa: PLC0415
     from transforms.starting import Step  # noqa: PLC0415
@@ -132,8 +132,9 @@ def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: 
     scheduler = Scheduler(settings(home), NOW)
     new, killed = (Step(period, "nordfjell", 1, "prepare", "x", "") for period in ("2020-T1", "2020-M05"))
     submit = Step("2020-M03", "nordfjell", 1, "submit", "x", "")
+    refused = Step("2020-M02", "nordfjell", 1, "prepare", "x", "", made=True)
     assert scheduler.start(killed)
-    assert unattended(scheduler, [new, killed, submit]) == [killed, submit]
+    assert unattended(scheduler, [new, killed, submit, refused]) == [killed, submit, refused]
 
 
 def test_an_extract_that_comes_late_behind_a_newer_one_is_no_news() -> None:

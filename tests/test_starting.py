@@ -75,6 +75,12 @@ def test_what_is_started(state: str, facts: Facts, what: str, needs: str) -> Non
     assert step.why
 
 
+@pytest.mark.parametrize(("state", "made"), [("", False), ("reserved", True), ("refused", True), ("abandoned", True)])
+def test_a_step_tells_whether_the_report_was_made_before(state: str, made: bool) -> None:  # noqa: FBT001
+    (step,) = steps([replace(T1, state=state)], lambda _: NEW)
+    assert (step.what, step.made) == ("prepare", made)
+
+
 @pytest.mark.parametrize(
     ("change", "needs"),
     [({"held_by": "2020-T2"}, "other report"), ({"status": "proposed"}, "calendar")],

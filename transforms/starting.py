@@ -45,7 +45,7 @@ class Facts:
 class Step:
     """What is to be done about one report. submission: 1 or 2, as the calendar counts. of: what it would be made of.
 
-    needs: what a wait is for; empty for what can be started.
+    needs: what a wait is for; empty for what can be started. made: it was made before, and was refused or overtaken.
     """
 
     period: str
@@ -55,6 +55,7 @@ class Step:
     of: str
     why: str
     needs: Need = ""
+    made: bool = False
 
     @property
     def run_key(self) -> str:
@@ -112,7 +113,7 @@ def _maker(one: Due) -> What:
 
 
 def _start(one: Due, what: What, of: str, why: str) -> Step:
-    return Step(one.period, one.unit, one.submission, what, of, why)
+    return Step(one.period, one.unit, one.submission, what, of, why, made=bool(one.state))
 
 
 def _wait(one: Due, needs: Need, why: str) -> Step:

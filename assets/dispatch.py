@@ -20,7 +20,14 @@ from assets import guards
 from assets.checkpoints import checkpoint
 from assets.guard import guard, label_content
 from assets.manifests import insist_bytes, manifest_of
-from assets.permits import insist_allowed, insist_approved, insist_overridden, insist_validated, overrides
+from assets.permits import (
+    insist_allowed,
+    insist_approved,
+    insist_last_word,
+    insist_overridden,
+    insist_validated,
+    overrides,
+)
 from assets.ports import Channel, InDoubt, Note, NotHandedOver, Rejected, Run
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
@@ -65,6 +72,7 @@ def insist_ready(run: Run, manifest: Manifest) -> None:
     if manifest.profile != "rehearsal":
         insist_overridden(manifest, taken)
         guards.insist_confirmed(run, manifest)
+        insist_last_word(run, manifest)
     insist_allowed(manifest, taken)
     insist_bytes(run, manifest)
     if manifest.profile == "production":

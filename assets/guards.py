@@ -22,7 +22,7 @@ from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused
 from schemas.period import Period, period_keys
 from schemas.records import Key, Manifest, Scoped, Snapshot, Staged
-from schemas.submission_states import SENT, State
+from schemas.submission_states import OPEN, STANDING, State
 from transforms import drift, overlap
 from transforms.decided import in_force
 from transforms.scope import TELLING, as_of, carried, in_scope
@@ -30,7 +30,7 @@ from transforms.scope import TELLING, as_of, carried, in_scope
 LAYER = "finding"
 FIGURES, EPISODES, GUARDS, OVERLAP = "figures", "episode_keys", "guards", "overlap"
 # The registry has such a submission, or may have it; what was refused replaced nothing.
-TAKEN = SENT - {State.REJECTED, State.ABANDONED, State.REFUSED}
+TAKEN = STANDING - OPEN
 LOOK_BACK = 24  # periods: two years of twelve keys
 SHOWN = 20
 

@@ -13,8 +13,9 @@ from assets.ports import Run
 from assets.rulings import with_overrides
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
-from schemas.records import Manifest
-from schemas.submission_states import State
+from schemas.period import Period, period_keys
+from schemas.records import Key, Manifest
+from schemas.submission_states import STANDING, State
 from transforms.decided import Overridden, overridden
 
 
@@ -54,6 +55,24 @@ def insist_allowed(manifest: Manifest, taken: Sequence[Overridden] = ()) -> None
             rule=", ".join(sorted({ruling.requirement for ruling in stops})),
             fix="correct the source and extract again; finding.findings in npr.duckdb names the rows",
         )
+
+
+def insist_last_word(run: Run, manifest: Manifest) -> None:
+    """No later report of the year that holds this one has left: it would be replaced by less than it says."""
+    own, keys = set(run.period.modules), period_keys()
+    for period in keys[keys.index(run.period.key) + 1 :]:
+        other = Period.parse(period)
+        if other.year != run.period.year or not own <= set(other.modules):
+            continue
+        key = Key(period=period, unit=run.key.unit)
+        for row in run.ledger.submissions(key):
+            parts = run.ledger.parts(key, row.number) if row.profile == manifest.profile else []
+            if any(part.state in STANDING for part in parts):
+                raise DataRefused(
+                    f"{period} holds {run.key.period} and has left as submission {row.number}; nothing was handed over",
+                    rule="the last submission is what the registry keeps (MSG-22)",
+                    fix=f"correct {period}: npr run {period} --unit {run.key.unit}",
+                )
 
 
 def insist_approved(run: Run, manifest: Manifest) -> None:

@@ -80,6 +80,8 @@ CONTENT: Final = frozenset({S.CONTENT_ERRORS, S.ACCEPTED})
 ANSWERED: Final = RECEIPT | CONTENT
 SENT: Final = frozenset(S) - OURS - OPEN - {S.NOT_SENT}
 """It is certain that such a part left."""
+STANDING: Final = (SENT | OPEN) - {S.REJECTED, S.ABANDONED, S.REFUSED}
+"""The registry has such a part, or may have it; what was refused replaced nothing."""
 
 # (event, states it is taken in, state it leads to). What stands neither here nor in LATE is refused.
 _TAKEN: Final[tuple[tuple[Event, frozenset[State], State], ...]] = (

@@ -214,6 +214,26 @@ def test_a_later_report_that_was_sent_settles_the_earlier_ones_it_holds() -> Non
     assert stands("2020-05-12", "2020-T1", *sent).next_step == "sent on 2020-05-12 as submission 1, 7 days late"
 
 
+@pytest.mark.parametrize(
+    ("ord_", "ide", "held"),
+    [
+        ("handed_over", "in_doubt", True),
+        ("in_doubt", "prepared", True),
+        ("accepted", "not_sent", True),
+        ("refused", "handed_over", True),
+        ("rejected", "abandoned", False),
+        ("prepared", "prepared", False),
+    ],
+)
+def test_what_is_made_waits_while_a_later_report_has_left_in_part(ord_: str, ide: str, held: bool) -> None:  # noqa: FBT001
+    later = [line("2020-M03", "2020-04-01", state, module=module) for module, state in (("ord", ord_), ("ide", ide))]
+    for state in ("prepared", "approved", "refused"):
+        one = stands("2020-04-01", "2020-M02", *YEAR_BEFORE, *later, line("2020-M02", "2020-03-02", state))
+        assert (one.standing, one.held_by) == ("due", "2020-M03" if held else "")
+    in_doubt = stands("2020-04-01", "2020-M02", *YEAR_BEFORE, *later, line("2020-M02", "2020-03-02", "in_doubt"))
+    assert in_doubt.held_by == ""  # it is asked about
+
+
 def test_a_monthly_report_does_not_hold_a_tertial_one_nor_one_of_another_year() -> None:
     assert stands("2020-06-02", "2020-T1", line("2020-M05", "2020-06-02")).standing == "due"
     assert stands("2020-02-10", "2019-A", line("2020-M01", "2020-02-03")).standing == "due"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Finished, call
-from ledgers import NOW, T1, begin, prepared, sent, settings
+from ledgers import M02, NOW, T1, begin, prepared, sent, settings
 
 from assets.dispatch import hand_over, settle, submit
+from assets.permits import insist_last_word
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
 from assets.stages import _without_values
 from pipelines import sending
@@ -415,3 +416,22 @@ def test_the_channel_is_exactly_one(home: Path, channels: str, profile: str, mes
     run = sending.run_of(settings(home, channels=channels), T1, profile)  # type: ignore[arg-type]
     with pytest.raises(WrongUse if "all serve" in message else DataRefused, match=message):
         run.channel()
+
+
+def test_nothing_leaves_behind_a_later_report_that_holds_it(home: Path, wire: Wire, ledger: SqlLedger) -> None:
+    """The registry keeps what came last: months one and two would take the place of the tertial."""
+    february = prepared(ledger, home, M02, profile="validation")
+    earlier = replace(
+        sending.run_of(settings(home, channels=OUT), M02, "validation"), channel=_always(wire), guard=_content
+    )
+    insist_last_word(earlier, february)
+    tertial = prepared(ledger, home, modules=("ord", "ide", "sbs"), profile="validation")
+    insist_last_word(earlier, february)  # nothing of it has left
+    ids = begin(ledger, tertial)
+    with pytest.raises(DataRefused, match="2020-T1 holds 2020-M02 and has left as submission 1") as refused:
+        submit(earlier, february.submission)
+    assert refused.value.fix == "correct 2020-T1: npr run 2020-T1 --unit nordfjell"
+    assert wire.arrived == []
+    for msg_id in ids:
+        ledger.record(msg_id, Event.REJECTED, Note("test", NOW))
+    insist_last_word(earlier, february)  # what was refused replaced nothing

@@ -259,19 +259,24 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """One submission of the ledger. day: on which it was handed over, else when it last changed."""
+    """One submission of the ledger. day: on which it was handed over, else when it last changed.
+
+    moved: a message of it left, or may have, and was not refused.
+    """
 
     number: int
     state: str
     day: dt.date
     silent: int
+    moved: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Later:
-    """Later periods that hold one: the first that was sent, with its day; those that can be made by now."""
+    """Later periods that hold one: the first that was sent, with its day; the last that left in part; those open."""
 
     sent: tuple[str, dt.date] | None
+    moved: str
     open_now: Sequence[str]
 
 
@@ -314,7 +319,8 @@ def _of_unit(unit: Reporter, plans: Sequence[_Plan], ledger: _Ledger, on: dt.dat
     for plan in wanted:
         sent = [(one.key, day) for one in plan.holders if made[one.key] and (day := _delivered_on(made[one.key]))]
         open_now = [one.key for one in plan.holders if one.steps[0].opens <= on]
-        later = _Later(sent[0] if sent else None, open_now)
+        moved = [key for key in open_now if any(its.moved for its in made[key])]
+        later = _Later(sent[0] if sent else None, moved[-1] if moved else "", open_now)
         waits = False
         for step, mine in zip(plan.steps, _assign(plan, made[plan.key]), strict=True):
             if step.row.deadline >= since:
@@ -345,7 +351,10 @@ def _stand(
     else:
         standing, shade = "due", colour(step.row.deadline, step.send_by, on, state)
         text = _NEXT[state].format(period=plan.key, unit=unit.key)
-        if later.open_now and not state:
+        if later.moved and state not in OPEN:
+            # What arrives last is what the registry keeps: made and approved or not, it would take the place of more.
+            held_by, text = later.moved, f"{later.moved} holds this period and has left in part: that first"
+        elif later.open_now and not state:
             held_by = later.open_now[-1]
             text = f"{held_by} is due as well and holds this period: send that first"
         elif waits and not state:
@@ -400,7 +409,8 @@ def _made(rows: Mapping[int, Sequence[StateLine]], plan: _Plan) -> list[_Made]:
         states = [str(line.state) if line else "" for line in wanted]
         newest = max(line.handed_over_at or line.at for line in lines)
         silent = max(line.silent for line in lines)
-        found.append(_Made(number, min(states, key=ORDER.index), newest.astimezone(OSLO).date(), silent))
+        moved = not OPEN.isdisjoint(states) or not DELIVERED.isdisjoint(states)
+        found.append(_Made(number, min(states, key=ORDER.index), newest.astimezone(OSLO).date(), silent, moved))
     return found
 
 

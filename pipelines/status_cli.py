@@ -7,10 +7,11 @@ import what they need when they run, so that help is there at once.
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 Body = Callable[..., Any]
 ExitCodes = Callable[..., AbstractContextManager[None]]
+
+
+@contextmanager
+def _in_a_hurry() -> Iterator[None]:
+    """Without the garbage collector: it takes a tenth of the time, and a process that ends at once gains nothing."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def register(
@@ -45,7 +58,7 @@ def register(
     ) -> None:
         """Print where each message of each report stands. Exit code 1 when something is red or missed."""
         form = "json" if as_json else form
-        with exit_codes(as_json=form == "json"):
+        with exit_codes(as_json=form == "json"), _in_a_hurry():
             from pipelines.agenda import insist_units, today, unknown  # noqa: PLC0415
             from pipelines.settings import load_settings  # noqa: PLC0415
             from pipelines.status import status as look  # noqa: PLC0415

@@ -17,7 +17,6 @@ import datetime as dt
 import hashlib
 import io
 import sqlite3
-import uuid
 from bisect import bisect_right
 from collections import defaultdict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ import dagster as dg
 import sqlalchemy as sa
 from conftest import ROOT
 from ledgers import config as sample_config
+from ledgers import ids
 from simulated_world import DAEMONS, DAY, HOUR, MINUTE, NEVER, TICK, Arrival, World, at
 from sqlalchemy.dialects import sqlite
 
@@ -715,7 +715,7 @@ class House:
             _die(death == "numbers given")
             if (key, submission.number) not in self.store.folders:
                 modules = _modules(key.period)
-                submission = ledger.keep_ids(submission, submission.ids or _ids(submission, modules))
+                submission = ledger.keep_ids(submission, submission.ids or ids(submission, modules))
                 self._write(now, submission, job, 0)
             _die(death == "parts written")
             manifest = Manifest.model_validate_json(self.store.folders[key, submission.number]["manifest.json"])
@@ -994,21 +994,6 @@ def _die(now: bool) -> None:  # noqa: FBT001
 def _modules(period: str) -> tuple[str, ...]:
     kind = period[5]
     return ("kpp",) if kind == "K" else ("ord", "ide") if kind == "M" else ("ord", "ide", "sbs")
-
-
-def _ids(submission: Submission, modules: Sequence[str]) -> list[PartIds]:
-    key = submission.key
-    name = f"{key.period} {key.unit} {submission.number}"
-    return [
-        PartIds(
-            module=module,
-            part=1,
-            lopenr=submission.first_lopenr + n,
-            msg_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {module}")),
-            gen_date="2020-05-05T09:00:00+00:00",
-        )
-        for n, module in enumerate(modules)
-    ]
 
 
 def _packed(

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from pydantic import ValidationError
+from servers import wanting
 
 from pipelines.certificate_lines import certificate_lines
 from pipelines.keys import key_pair, own_signer, reading_keys, trust_of
@@ -126,8 +127,9 @@ def test_key_settings_that_contradict_themselves(given: dict[str, object], reaso
         KeyFile.model_validate(given)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed on this machine")
 def test_a_program_signs_with_a_key_we_never_see(tmp_path: Path, settings: Callable[[str], Settings]) -> None:
+    if shutil.which("openssl") is None:
+        wanting("openssl")
     key = private_file(tmp_path / "key.pem", private_pem(KEY))
     (tmp_path / "certificate.pem").write_bytes(pem(SIGNING))
     unit = settings("").config.units["nordfjell"]

@@ -141,9 +141,12 @@ class World:
 
     # --- people ---
 
-    def word(self, unit: str, period: str, planned: int, nth: int) -> tuple[Word, dt.timedelta]:
-        """What the person who approves does with the nth bytes of a planned submission, and how long it takes."""
-        dice = self.draw("word", unit, period, planned, nth)
+    def word(self, unit: str, period: str, extract: dt.datetime, form: int) -> tuple[Word, dt.timedelta]:
+        """What the person who approves does with the bytes of a report, and how long it takes.
+
+        form: how often bytes were made of this extract before.
+        """
+        dice = self.draw("word", unit, period, extract, form)
         chance, slow = dice.random(), dice.random()
         word: Word = "approves"
         if chance > 0.9:
@@ -151,13 +154,13 @@ class World:
         hours = dice.uniform(0.1, 4) if slow < 0.8 else dice.uniform(4, 30) if slow < 0.95 else dice.uniform(30, 200)
         return word, hours * HOUR
 
-    def again(self, unit: str, period: str, planned: int, nth: int) -> dt.timedelta:
+    def again(self, unit: str, period: str, extract: dt.datetime, form: int) -> dt.timedelta:
         """How long after taking an approval back it is given once more."""
-        return self.draw("again", unit, period, planned, nth).uniform(0.5, 20) * HOUR
+        return self.draw("again", unit, period, extract, form).uniform(0.5, 20) * HOUR
 
-    def impatient(self, unit: str, period: str, planned: int, attempt: int) -> bool:
+    def impatient(self, unit: str, period: str, extract: dt.datetime, attempt: int) -> bool:
         """Whether somebody runs ``npr submit`` by hand in the middle of a hand-over."""
-        return self.draw("impatient", unit, period, planned, attempt).random() < 0.05
+        return self.draw("impatient", unit, period, extract, attempt).random() < 0.05
 
     # --- runs ---
 
@@ -169,10 +172,10 @@ class World:
         return dice.uniform(3, 90) * MINUTE, death
 
     def sending(
-        self, unit: str, period: str, planned: int, attempt: int, messages: int
+        self, unit: str, period: str, extract: dt.datetime, attempt: int, messages: int
     ) -> tuple[Fall, int, dt.timedelta]:
         """What becomes of the nth hand-over: how it falls out at which message, and how long nobody can be asked."""
-        dice = self.draw("sending", unit, period, planned, attempt)
+        dice = self.draw("sending", unit, period, extract, attempt)
         falls: tuple[Fall, ...] = (
             "not taken",
             "lost, was taken",

@@ -463,7 +463,7 @@ class House:
         self._unseen: dict[str, Delivery] = {}
         self._alive: dict[str, Job] = {}
         self._queue: dict[Key, list[tuple[dt.timedelta, Job]]] = {}
-        self._counts: dict[tuple[str, ...], int] = defaultdict(int)
+        self._counts: dict[tuple[object, ...], int] = defaultdict(int)
         self._gone: set[str] = set()
         self._asked_about: dict[Key, str] = {}
         self._mute: dict[str, dt.datetime] = {}
@@ -577,7 +577,7 @@ class House:
             sources=ROOT,
             now=lambda: self._now,
             receiver=cast("Any", None),
-            channel=cast("Any", lambda _="": Line(self, None)),
+            channel=cast("Any", lambda _="": Line(self)),
             pipeline="simulation",
             owner=process._name,
             guard=lambda _: None,
@@ -672,7 +672,7 @@ class House:
         if back := self.world.off.end_of(now):
             self._killed(back, job)
         elif job.step in MAKES:
-            attempt = self._count("making", job)
+            attempt = self.count("making", job.unit, job.period, job.planned)
             takes, death = self.world.making(job.unit, job.period, job.planned, attempt)
             off = self.world.off.first_in(now, now + takes)
             if off:
@@ -697,8 +697,8 @@ class House:
                 self.later(over + SOON, lambda then: self._look(then, [job.unit]))
             wait *= 2
 
-    def _count(self, what: str, job: Job) -> int:
-        place = (what, job.unit, job.period, str(job.planned))
+    def count(self, *place: object) -> int:
+        """How often this was asked before."""
         self._counts[place] += 1
         return self._counts[place] - 1
 
@@ -720,7 +720,7 @@ class House:
             _die(death == "parts written")
             manifest = Manifest.model_validate_json(self.store.folders[key, submission.number]["manifest.json"])
             ledger.seal(manifest, now)
-            self._shown(now, job, manifest)
+            self._shown(now, job, manifest, 0)
             _die(death == "sealed")
             self.store.save("manifest", key, manifest)
         except Killed:
@@ -747,17 +747,16 @@ class House:
 
     # --- people ---
 
-    def _shown(self, now: dt.datetime, job: Job, manifest: Manifest) -> None:
+    def _shown(self, now: dt.datetime, job: Job, manifest: Manifest, form: int) -> None:
         """Somebody is asked to approve these bytes, and will do so in time, or not."""
         if self._asked_about.get(_key(job)) == manifest.sealed():
             return
         self._asked_about[_key(job)] = manifest.sealed()
-        nth = self._count("shown", job)
-        word, takes = self.world.word(job.unit, job.period, job.planned, nth)
+        word, takes = self.world.word(job.unit, job.period, manifest.snapshot.extracted_at, form)
         if word != "never":
-            self.later(now + takes, lambda then: self._decides(then, job, manifest, word, nth))
+            self.later(now + takes, lambda then: self._decides(then, job, manifest, word, form))
 
-    def _decides(self, now: dt.datetime, job: Job, manifest: Manifest, word: str, nth: int) -> None:
+    def _decides(self, now: dt.datetime, job: Job, manifest: Manifest, word: str, form: int) -> None:
         key = _key(job)
         if self._asked_about[key] != manifest.sealed():
             return  # other bytes came; somebody is asked about those
@@ -772,14 +771,14 @@ class House:
         if word == "bytes change":
             # The parts folder was lost and made anew: same numbers, other bytes.
             submission = self.ledger.submission(key, "production", run.unit, int(key.period[:4]), _inputs_of(job), now)
-            again = self._write(now, submission, job, nth + 1)
+            again = self._write(now, submission, job, form + 1)
             self.ledger.seal(again, now)
             self.store.save("manifest", key, again)
-            self._shown(now, job, again)
+            self._shown(now, job, again, form + 1)
         elif word == "takes it back":
             self._approves(now, run, newest, given=False)
-            later = now + self.world.again(job.unit, job.period, job.planned, nth)
-            self.later(later, lambda then: self._decides(then, job, newest, "approves", nth))
+            later = now + self.world.again(job.unit, job.period, newest.snapshot.extracted_at, form)
+            self.later(later, lambda then: self._decides(then, job, newest, "approves", form))
         self.later(now + SOON, lambda then: self._look(then, [job.unit]))
 
     def _approves(self, now: dt.datetime, run: Run, manifest: Manifest, *, given: bool) -> bool:
@@ -796,12 +795,8 @@ class House:
 
     def _send(self, now: dt.datetime, job: Job) -> None:
         key = _key(job)
-        attempt = self._count("sending", job)
-        messages = len(_modules(key.period))
-        fall, place, mute = self.world.sending(job.unit, job.period, job.planned, attempt, messages)
-        line = Line(self, job, fall, place, mute, attempt)
         run, process = self.process(key)
-        line.process = process
+        line = Line(self, process)
         object.__setattr__(run, "channel", lambda _="": line)
         try:
             dispatch.dispatch(run)
@@ -909,35 +904,32 @@ class House:
 
 
 class Line:
-    """The channel, for one run: each message is taken but the one at ``place``, of which the world has another plan."""
+    """The channel, for one run: each message is taken but one, of which the world has another plan.
+
+    process: the run that hands over. Without one somebody does so by hand, and all goes well. The world is asked when
+    the first message comes: a hand-over that the product itself refuses is none of the channel's.
+    """
 
     name = "line"
 
-    def __init__(
-        self,
-        house: House,
-        job: Job | None,
-        fall: str = "taken",
-        place: int = 0,
-        mute: dt.timedelta = dt.timedelta(),
-        attempt: int = 0,
-    ) -> None:
-        self.house, self.job, self.fall, self.place, self.mute, self.attempt = house, job, fall, place, mute, attempt
-        self.process: Process | None = None
+    def __init__(self, house: House, process: Process | None = None) -> None:
+        self.house, self.process = house, process
+        self._fate: tuple[str, int, dt.timedelta] | None = None
 
     def hand_over(self, part: ShipmentOut, path: Any, manifest: Manifest) -> Receipt:  # noqa: ANN401
         house, now = self.house, self.house._now
         assert hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
-        if self.job and house.world.impatient(self.job.unit, self.job.period, self.job.planned, self.attempt):
-            house.by_hand(manifest.key)
+        if self._fate is None:
+            self._fate = self._begins(manifest)
+        fall, place, mute = self._fate
         modules = [one.module for one in manifest.shipments]
-        fall = self.fall if modules.index(part.module) == self.place else "taken"
+        fall = fall if modules.index(part.module) == place else "taken"
         if fall in ("taken", "lost, was taken", "killed after"):
             house.takes(part, manifest)
         if fall not in {"taken", "not taken"}:
-            house.mute(part.msg_id, now + self.mute)
+            house.mute(part.msg_id, now + mute)
             about = (manifest.key.unit, manifest.key.period, manifest.submission)
-            house.log.mute[about] = max(now + self.mute, house.log.mute.get(about, now))
+            house.log.mute[about] = max(now + mute, house.log.mute.get(about, now))
         match fall:
             case "not taken":
                 raise NotHandedOver("the line was down", retryable=True)
@@ -948,6 +940,15 @@ class Line:
             case "lost, was taken" | "lost, was not taken":
                 raise InDoubt("the answer was lost")
         return Receipt(reference=part.msg_id, at=now)
+
+    def _begins(self, manifest: Manifest) -> tuple[str, int, dt.timedelta]:
+        if not self.process:
+            return "taken", 0, dt.timedelta()
+        about = (manifest.key.unit, manifest.key.period, manifest.snapshot.extracted_at)
+        attempt = self.house.count("sending", *about)
+        if self.house.world.impatient(*about, attempt):
+            self.house.by_hand(manifest.key)
+        return self.house.world.sending(*about, attempt, len(manifest.shipments))
 
     def ask(self, part: SentPart) -> TransportState:
         return TransportState(presence=self.house.asked(part.msg_id))

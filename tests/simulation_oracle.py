@@ -21,8 +21,9 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from conftest import ROOT
 from simulated_world import DAY, HOUR, MINUTE, NEVER, TICK, Arrival, World, at
@@ -273,17 +274,17 @@ class _Deadlines:
             mine = [one for one in lines if one.number > first.number]
             if first.at >= plan.opens and not any(one.at < plan.closes for one in mine) and self._too_late(plan, first):
                 return "met"
-        counts: Counter[str] = Counter()
+        attempts = count()
         while True:
             sent = next((one for one in mine if one.at >= plan.opens and one.extract > used), None)
             if sent and sent.at < plan.closes:
                 if sent.refused >= plan.closes:
                     return "met"
-                _Prompt(self, plan, counts).leaves(ready, used)  # what was drawn for it is used up
+                _Prompt(self, plan, attempts).leaves(ready, used)  # the runs that made it are used up
                 ready, used = self._free(sent), sent.extract
                 mine = [one for one in mine if one.number > sent.number]
                 continue
-            when, why = _Prompt(self, plan, counts).leaves(ready, used)
+            when, why = _Prompt(self, plan, attempts).leaves(ready, used)
             if when + SLACK < plan.closes:
                 return f"could have left {when:%Y-%m-%d %H:%M}, left {sent.at if sent else 'never'}"
             return f"after a refusal: {why}" if ready != plan.opens and plan.number == 1 else why
@@ -303,11 +304,10 @@ def _days(world: World) -> list[dt.date]:
 
 
 class _Prompt:
-    """The house that never waits without need, for one planned submission. counts: draws that are used up."""
+    """The house that never waits without need, for one planned submission. attempts: runs that make it, as drawn."""
 
-    def __init__(self, deadlines: _Deadlines, plan: Plan, counts: Counter[str]) -> None:
-        self.world, self.plan, self.counts = deadlines.world, plan, counts
-        self.about = (plan.unit, plan.period, plan.number)
+    def __init__(self, deadlines: _Deadlines, plan: Plan, attempts: Iterator[int]) -> None:
+        self.world, self.plan, self.attempts = deadlines.world, plan, attempts
         self.ticks = deadlines.ticks
         self.arrivals = deadlines.arrivals[plan.unit]
 
@@ -326,7 +326,8 @@ class _Prompt:
                 (one.at_rest for one in whole if one.taken > there.taken and one.at_rest > start), default=NEVER
             )
             picked = self.world.looking(newer) + MINUTE if newer is not NEVER else NEVER
-            approved = self._approved(made, shown, picked)
+            extract = _local(there)
+            approved = self._approved(extract, made, shown, picked)
             if approved is not None:
                 break
             start = max(picked, made)
@@ -334,7 +335,7 @@ class _Prompt:
                 return start, "a newer extract took the place of what waited for approval"
         if approved >= self.plan.closes:
             return approved, "nobody approved in time"
-        return self._sent(approved), "the channel, or the machine after the approval"
+        return self._sent(extract, approved), "the channel, or the machine after the approval"
 
     def _first_start(self, ready: dt.datetime, whole: Sequence[Arrival]) -> tuple[dt.datetime, str]:
         if not whole:
@@ -358,7 +359,9 @@ class _Prompt:
             if back := self.world.off.end_of(begin):
                 over = back
             else:
-                takes, death = self.world.making(*self.about, self._next("making"))
+                takes, death = self.world.making(
+                    self.plan.unit, self.plan.period, self.plan.number, next(self.attempts)
+                )
                 off = self.world.off.first_in(begin, begin + takes)
                 over = off or begin + takes
                 if not off and death in ("", "sealed"):
@@ -373,29 +376,33 @@ class _Prompt:
         lock = start + min(HALF_DAY, QUARTER * 2 ** min(tries, 10))
         return self.world.looking(max(lock, over) + MINUTE)
 
-    def _approved(self, made: dt.datetime, shown: dt.datetime, picked: dt.datetime) -> dt.datetime | None:
+    def _approved(
+        self, extract: dt.datetime, made: dt.datetime, shown: dt.datetime, picked: dt.datetime
+    ) -> dt.datetime | None:
         """When these bytes are made and approved for good; None when a newer extract comes first."""
-        while True:
-            nth = self._next("shown")
-            word, takes = self.world.word(*self.about, nth)
+        for form in count():
+            about = (self.plan.unit, self.plan.period, extract, form)
+            word, takes = self.world.word(*about)
             when = NEVER if word == "never" else shown + takes
             if word == "takes it back" and when < picked:
-                when += self.world.again(*self.about, nth)
+                when += self.world.again(*about)
             if max(picked, made) < when:
                 return None
             if word != "bytes change":
                 return max(when, made)
             shown = when
+        return None
 
-    def _sent(self, approved: dt.datetime) -> dt.datetime:
-        start, tries = self.world.looking(approved + MINUTE), 0
+    def _sent(self, extract: dt.datetime, approved: dt.datetime) -> dt.datetime:
+        start, tries, reached = self.world.looking(approved + MINUTE), 0, 0
         number = len(messages(self.plan.period))
         while start < self.plan.closes:
             begin = over = start + MINUTE
             if back := self.world.off.end_of(begin):
                 over = back
             else:
-                fall, place, mute = self.world.sending(*self.about, self._next("sending"), number)
+                fall, place, mute = self.world.sending(self.plan.unit, self.plan.period, extract, reached, number)
+                reached += 1
                 there = fall in ("taken", "lost, was taken", "killed after")
                 if fall == "taken" or (there and place == number - 1):
                     return begin
@@ -412,10 +419,6 @@ class _Prompt:
             if asked >= begin + mute:
                 return asked
             asked += HOUR / 2
-
-    def _next(self, what: str) -> int:
-        self.counts[what] += 1
-        return self.counts[what] - 1
 
 
 def _local(one: Arrival) -> dt.datetime:

@@ -101,7 +101,7 @@ def _holder() -> cms.KeyPair:
     from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    from pipelines.rehearsal import make_rehearsal_receiver  # noqa: PLC0415
+    from pipelines.parties.rehearsal import make_rehearsal_receiver  # noqa: PLC0415
 
     # Kept beside the corpus, so that an envelope found earlier still opens.
     folder = Path(os.environ["NPR_FUZZ_KEYS"])

@@ -73,7 +73,7 @@ def _packing() -> Any:  # noqa: ANN401
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    from pipelines.rehearsal import make_rehearsal_receiver, make_rehearsal_sender  # noqa: PLC0415
+    from pipelines.parties.rehearsal import make_rehearsal_receiver, make_rehearsal_sender  # noqa: PLC0415
     from transforms.ebms import signer  # noqa: PLC0415
     from transforms.packing import Packing, PackingIds  # noqa: PLC0415
 

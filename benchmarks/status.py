@@ -121,8 +121,8 @@ def _timed(command: Sequence[str]) -> tuple[float, float, str]:
 
 def _make(room: Path, units: int, since: int) -> int:
     """Settings, and a ledger of every report that is owed; the number of submissions."""
-    from pipelines.agenda import agenda  # noqa: PLC0415 - after the path is set
     from pipelines.ledger.book import ledger_of  # noqa: PLC0415
+    from pipelines.scheduling.agenda import agenda  # noqa: PLC0415 - after the path is set
     from pipelines.settings import load_settings  # noqa: PLC0415
 
     text = 'profile = "production"\n' + "".join(_unit(n, since) for n in range(units))
@@ -150,8 +150,8 @@ def _submission(settings: Settings, ledger: SqlLedger, one: Due, end: str) -> No
     from ledgers import ids, manifest_for  # noqa: PLC0415 - of the tests
 
     from assets.ports import Note  # noqa: PLC0415
+    from pipelines.home.store import DiskStore  # noqa: PLC0415
     from pipelines.ledger.owner import owner  # noqa: PLC0415
-    from pipelines.store import DiskStore  # noqa: PLC0415
     from schemas.records import Key  # noqa: PLC0415
     from schemas.submission_states import Event  # noqa: PLC0415
     from transforms.drift import FIGURES  # noqa: PLC0415

@@ -19,19 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from pipelines import (
-    calendar_cli,
-    codes_cli,
-    due_cli,
-    findings_cli,
-    inbox_cli,
-    purge_cli,
-    schema_cli,
-    sending_cli,
-    status_cli,
-    validate_cli,
-    worker_cli,
-)
+from pipelines.commands import calendar, codes, due, findings, inbox, purge, schema, sending, status, validate, worker
 from schemas.errors import Bug, NprError, led_to, of_system
 
 if TYPE_CHECKING:
@@ -142,8 +130,8 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     config: Path | None,
 ) -> tuple[Any, str]:
     """Make the report of PERIOD (2020-M01, 2020-T1, 2020-A, 2020-K, ...) and put it into the outbox."""
-    from pipelines import show  # noqa: PLC0415
-    from pipelines.plan import units_of  # noqa: PLC0415
+    from pipelines.commands import show  # noqa: PLC0415
+    from pipelines.commands.plan import units_of  # noqa: PLC0415
     from schemas.period import Period  # noqa: PLC0415
 
     settings = _settings(context, profile=profile, config=config)
@@ -172,8 +160,8 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 @click.pass_context
 def trace(context: click.Context, episode_id: str, period: str | None, unit: str | None) -> tuple[Any, str]:
     """Print the way of EPISODE_ID from file and row to shipment part."""
-    from pipelines import show  # noqa: PLC0415
-    from pipelines.trace import trace_episode  # noqa: PLC0415
+    from pipelines.commands import show  # noqa: PLC0415
+    from pipelines.commands.trace import trace_episode  # noqa: PLC0415
 
     found = trace_episode(_settings(context), episode_id, period, unit)
     return found, show.trace(found)
@@ -183,8 +171,8 @@ def trace(context: click.Context, episode_id: str, period: str | None, unit: str
 @click.pass_context
 def doctor(context: click.Context) -> tuple[Any, str]:
     """Check configuration, certificates, disk and permissions. Exit code 1 when something is wrong."""
-    from pipelines import show  # noqa: PLC0415
-    from pipelines.doctor import examine, insist_well  # noqa: PLC0415
+    from pipelines.commands import show  # noqa: PLC0415
+    from pipelines.commands.doctor import examine, insist_well  # noqa: PLC0415
 
     found = examine(_settings(context))
     click.echo(show.doctor(found), err=True)
@@ -198,8 +186,8 @@ def doctor(context: click.Context) -> tuple[Any, str]:
 @click.pass_context
 def identify(_context: click.Context, file: Path, on: datetime | None) -> tuple[Any, str]:
     """Say which kind of identity number stands in each line of FILE. No number is printed."""
-    from pipelines.identify import identify as judge  # noqa: PLC0415
-    from pipelines.identify import summary  # noqa: PLC0415
+    from pipelines.commands.identify import identify as judge  # noqa: PLC0415
+    from pipelines.commands.identify import summary  # noqa: PLC0415
 
     records = judge(file, on.date() if on else None)
     return records, summary(records)
@@ -223,17 +211,17 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
     os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
 
 
-schema_cli.register(cli, command)
-calendar_cli.register(cli, command, _exit_codes)
-due_cli.register(cli, command)
-codes_cli.register(cli, command)
-findings_cli.register(cli, command)
-sending_cli.register(cli, command)
-inbox_cli.register(cli, command)
-purge_cli.register(cli, command)
-worker_cli.register(cli, command)
-status_cli.register(cli, command, _exit_codes)
-validate_cli.register(cli, _exit_codes)
+schema.register(cli, command)
+calendar.register(cli, command, _exit_codes)
+due.register(cli, command)
+codes.register(cli, command)
+findings.register(cli, command)
+sending.register(cli, command)
+inbox.register(cli, command)
+purge.register(cli, command)
+worker.register(cli, command)
+status.register(cli, command, _exit_codes)
+validate.register(cli, _exit_codes)
 
 
 if __name__ == "__main__":

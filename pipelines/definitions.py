@@ -14,13 +14,13 @@ import dagster as dg
 
 from assets.ports import Options
 from assets.stages import ORDER, assets, checks
-from pipelines import automation
-from pipelines.automation import PREPARE, RECHECK, RESUBMIT, REVALIDATE, SUBMIT, Clock, utc_now
 from pipelines.ledger.owner import owner
 from pipelines.partitions import partitions
-from pipelines.report_status import report_status
+from pipelines.scheduling import automation
+from pipelines.scheduling.automation import PREPARE, RECHECK, RESUBMIT, REVALIDATE, SUBMIT, Clock, utc_now
+from pipelines.scheduling.report_status import report_status
+from pipelines.scheduling.started import START
 from pipelines.settings import Settings
-from pipelines.started import START
 from pipelines.workbench import PIPELINE, DiskWorkbench
 from schemas.config import Config
 

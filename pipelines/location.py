@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipelines.automation import PREPARE
 from pipelines.definitions import JOB, build
+from pipelines.scheduling.automation import PREPARE
 from pipelines.settings import load_settings
 
 defs = build(load_settings())

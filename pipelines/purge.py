@@ -20,11 +20,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.inbox import FOLDER as ANSWERS
-from pipelines.inbox import Holds
+from pipelines.exchange.inbox import FOLDER as ANSWERS
+from pipelines.exchange.inbox import Holds
+from pipelines.home.store import IDENTITY, SNAPSHOT, DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.settings import Settings
-from pipelines.store import IDENTITY, SNAPSHOT, DiskStore
 from schemas.errors import WrongUse
 from schemas.period import Period
 from schemas.records import Key, Snapshot, digest

@@ -18,10 +18,10 @@ from assets.permits import overrides
 from assets.ports import Options
 from assets.rulings import with_overrides
 from pipelines import definitions
-from pipelines.automation import PREPARE
+from pipelines.home.store import DiskStore
 from pipelines.partitions import partition_key
+from pipelines.scheduling.automation import PREPARE
 from pipelines.settings import Settings, export
-from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, NprError, WrongUse, led_to
 from schemas.records import Delivery, Key, Manifest, summary

@@ -15,16 +15,16 @@ from pathlib import Path
 from cryptography import x509
 
 from assets.ports import Codes, Options, Reading, Run
-from pipelines.address_register import AddressRegister
 from pipelines.channels import channel_of
-from pipelines.codes_home import CodesHome
-from pipelines.keys import certificates_in, key_pair, own_signer, trust_of
+from pipelines.home.codes import CodesHome
+from pipelines.home.registry import registry_of
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
 from pipelines.ledger.owner import owner
-from pipelines.registry_home import registry_of
-from pipelines.rehearsal import make_rehearsal_receiver, make_rehearsal_sender
+from pipelines.parties.address_register import AddressRegister
+from pipelines.parties.keys import certificates_in, key_pair, own_signer, trust_of
+from pipelines.parties.rehearsal import make_rehearsal_receiver, make_rehearsal_sender
 from pipelines.settings import Settings
-from pipelines.store import DiskStore
 from schemas.config import Certificates, KeyFile, Unit
 from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period

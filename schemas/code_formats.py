@@ -1,7 +1,7 @@
 """How the official downloads of the large code lists look: headings, form of a code, worksheets.
 
 Belongs here: the typed description and its checked reader, for the packaged file and for one that a site writes. Does
-not belong here: reading a download (``transforms.code_files``) and keeping it (``pipelines.codes_home``).
+not belong here: reading a download (``transforms.code_files``) and keeping it (``pipelines.home.codes``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which schema speaks for a module of a version: an official one that was installed, else ours.
 
 Belongs here: finding and reading what lies in the folders it is given (installed official schemas, the table of
-versions and the mapping laid over ours). Does not belong here: installing (``pipelines.schemas_home``), where those
+versions and the mapping laid over ours). Does not belong here: installing (``pipelines.home.schemas``), where those
 folders are, and what a schema says (``schemas.layouts``).
 
     <official>/<version>/<module>/installed.json  which files count, in the folder beside it that it names

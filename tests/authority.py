@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
-from pipelines.rehearsal import key_usage
+from pipelines.parties.rehearsal import key_usage
 from transforms.certificates import Purpose
 
 DAY = timedelta(days=1)

@@ -17,7 +17,7 @@ from ledgers import NOW, config, unit
 
 from pipelines.channels.common import Way
 from pipelines.channels.folder import Folder
-from pipelines.store import DiskStore
+from pipelines.home.store import DiskStore
 from schemas.config import Config, FolderSettings
 from schemas.receivers import receiver
 from schemas.records import Manifest, ShipmentOut

@@ -18,7 +18,7 @@ from kill_matrix import CHANNELS, Arrived, World, arrived_by_wire, digests, read
 from ledgers import NOW, T1, prepared, settings
 
 from assets.dispatch import submit
-from pipelines import sending
+from pipelines.exchange import sending
 from pipelines.ledger.engine import URL
 from pipelines.ledger.owner import owner
 from schemas.errors import DataRefused

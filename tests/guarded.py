@@ -24,7 +24,7 @@ from conftest import ROOT, SAMPLE
 from assets import dispatch
 from assets.ports import Options, Run
 from pipelines.channels import OutboxFolder
-from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.parties.rehearsal import make_rehearsal_receiver
 from pipelines.settings import Settings, load_settings
 from pipelines.workbench import DiskWorkbench
 from schemas.decisions import Decision, DecisionKind

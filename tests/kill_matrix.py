@@ -39,10 +39,10 @@ from servers import running_sshd, sshd_program, wanting
 from assets.checkpoints import arm, checkpoint
 from assets.dispatch import submit
 from assets.ports import Channel, Run
-from pipelines import sending
 from pipelines.channels import ebxml_smtp, edi20, folder, sftp
+from pipelines.exchange import sending
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
-from pipelines.store import DiskStore
 from schemas.errors import NprError, of_system
 from schemas.records import Manifest, PartIds, ShipmentOut, Submission
 from schemas.sending import Answer, Presence, Receipt, SentPart, TransportState

@@ -13,9 +13,9 @@ import polars as pl
 from conftest import ROOT
 
 from assets.ports import Ledger, Note
+from pipelines.home.store import DiskStore
 from pipelines.ledger.owner import owner
 from pipelines.settings import Settings
-from pipelines.store import DiskStore
 from schemas.config import Config, Unit
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.submission_states import Event

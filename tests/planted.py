@@ -16,7 +16,7 @@ import stages
 
 from assets import findings
 from assets.ports import Codes, Options, Run
-from pipelines.codes_home import carried
+from pipelines.home.codes import carried
 from pipelines.sample import write_parquet
 from pipelines.settings import load_settings
 from pipelines.workbench import DiskWorkbench

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 from spec import cells, frame
 
-from pipelines.codes_home import carried
+from pipelines.home.codes import carried
 from schemas.contract import load_contract
 from schemas.layout import Layout, Node
 from schemas.layouts import load_layout

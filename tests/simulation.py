@@ -4,11 +4,11 @@ Belongs here: time, runs that are killed, people who approve, the channel and th
 (``simulated_world``) has drawn. Does not belong here: any decision of the product, and judging it
 (``simulation_oracle``).
 
-Real are: what is due and what is started (``transforms.due``, ``transforms.starting``, ``pipelines.scheduler``,
-``pipelines.automation``), the ledger with its tables on SQLite, in memory (``pipelines.ledger.book``), approving
-(``pipelines.sending``), and everything that stands before a hand-over, writes it down and settles doubt
-(``assets.dispatch``). Simulated are: the stages that make a message (a submission has its messages, numbers, digests
-and bytes, but no data), Dagster's daemons and queue, and the disk.
+Real are: what is due and what is started (``transforms.due``, ``transforms.starting``,
+``pipelines.scheduling.scheduler``, ``pipelines.scheduling.automation``), the ledger with its tables on SQLite, in
+memory (``pipelines.ledger.book``), approving (``pipelines.exchange.sending``), and everything that stands before a
+hand-over, writes it down and settles doubt (``assets.dispatch``). Simulated are: the stages that make a message (a
+submission has its messages, numbers, digests and bytes, but no data), Dagster's daemons and queue, and the disk.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ from sqlalchemy.dialects import sqlite
 
 from assets import dispatch
 from assets.ports import InDoubt, Note, NotHandedOver, Options, Run
-from pipelines import automation, sending
-from pipelines.agenda import asked_from, today
-from pipelines.deliveries import Delivery
-from pipelines.hindrance import Hindrances
+from pipelines.exchange import sending
 from pipelines.ledger.book import AGAIN, RETRY, SqlLedger
 from pipelines.ledger.chain import _LAST
 from pipelines.ledger.engine import Database, _begin_sqlite
 from pipelines.ledger.tables import Moment, metadata
-from pipelines.scheduler import Scheduler
+from pipelines.scheduling import automation
+from pipelines.scheduling.agenda import asked_from, today
+from pipelines.scheduling.deliveries import Delivery
+from pipelines.scheduling.hindrance import Hindrances
+from pipelines.scheduling.scheduler import Scheduler
+from pipelines.scheduling.started import START
 from pipelines.settings import Settings
-from pipelines.started import START
 from schemas.config import Config, Unit
 from schemas.deadlines import Deadline
 from schemas.decisions import Decision, DecisionKind
@@ -507,7 +508,7 @@ class House:
             for name, stand_in in {
                 "pipelines.ledger.book.is_gone": self._gone.__contains__,
                 "assets.guards.insist_confirmed": lambda *_: None,
-                "pipelines.scheduler.owner": lambda: f"daemon/{self._now:%H%M}",
+                "pipelines.scheduling.scheduler.owner": lambda: f"daemon/{self._now:%H%M}",
             }.items():
                 stack.enter_context(patch(name, stand_in))
             yield

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assets import dispatch
-from pipelines.agenda import today
 from pipelines.ledger.book import SqlLedger
-from pipelines.scheduler import Scheduler
+from pipelines.scheduling.agenda import today
+from pipelines.scheduling.scheduler import Scheduler
 from schemas.deadlines import Deadline
 from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused
@@ -88,9 +88,9 @@ def _all_have_isf(period: Any, who: UnitKind, _isf: bool, rows: Any = None) -> t
     return deadlines_for(period, who, True, rows)  # noqa: FBT003
 
 
-GATES = ("assets.dispatch.insist_approved", "pipelines.hindrance.insist_approved")
+GATES = ("assets.dispatch.insist_approved", "pipelines.scheduling.hindrance.insist_approved")
 DEADLINES = "transforms.due.deadlines_for"
-PLANNED = "pipelines.scheduler.Scheduler.planned"
+PLANNED = "pipelines.scheduling.scheduler.Scheduler.planned"
 MUTANTS: dict[str, Mutant] = {
     "no approval is asked for": Mutant(tuple((gate, _nothing) for gate in GATES), "sent unapproved"),
     "an approval is not held against the bytes": Mutant(
@@ -108,7 +108,7 @@ MUTANTS: dict[str, Mutant] = {
         (("pipelines.ledger.book.RETRY", dt.timedelta(hours=12)),), "missed: could have left"
     ),
     "what was killed is nobody's": Mutant(
-        (("pipelines.automation.unattended", _only_what_is_made),), "missed: could have left"
+        (("pipelines.scheduling.automation.unattended", _only_what_is_made),), "missed: could have left"
     ),
     "nothing is caught up": Mutant(((PLANNED, _only_what_opens_today),), "missed: could have left", "health"),
     "a proposed deadline starts runs": Mutant(((PLANNED, _proposed_is_sure),), "nobody has confirmed"),

@@ -15,9 +15,9 @@ from conftest import ROOT, Finished, begin
 
 from assets import dispatch, findings, fragments, messages, scope, shipments, snapshot, staging
 from assets.ports import Options, Run
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
 from pipelines.settings import load_settings
-from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Config
 from schemas.period import Period

@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from assets.ports import NotHandedOver, Options, Run
-from pipelines.address_register import MOST_BYTES, AddressRegister
 from pipelines.channels import channel_of
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
+from pipelines.parties.address_register import MOST_BYTES, AddressRegister
 from pipelines.settings import Settings, load_settings
-from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, WrongUse
 from transforms.certificates import Purpose

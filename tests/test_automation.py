@@ -13,11 +13,11 @@ from dagster._core.test_utils import create_run_for_test
 from ledgers import NOW, T1, prepared, settings
 
 from pipelines.definitions import build
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import AGAIN, RETRY, SqlLedger, ledger_of
 from pipelines.ledger.owner import owner
+from pipelines.scheduling.started import START
 from pipelines.settings import Settings
-from pipelines.started import START
-from pipelines.store import DiskStore
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MINUTE = dt.timedelta(minutes=1)
@@ -125,8 +125,8 @@ def test_a_run_that_dies_each_time_is_tried_ever_more_seldom(ledger: SqlLedger) 
 
 def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: Path) -> None:
     """Of what is to be made the sensor starts only what was started, or made and refused, before."""
-    from pipelines.automation import unattended  # noqa: PLC0415
-    from pipelines.scheduler import Scheduler  # noqa: PLC0415
+    from pipelines.scheduling.automation import unattended  # noqa: PLC0415
+    from pipelines.scheduling.scheduler import Scheduler  # noqa: PLC0415
     from transforms.starting import Step  # noqa: PLC0415
 
     scheduler = Scheduler(settings(home), NOW)
@@ -139,8 +139,8 @@ def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: 
 
 def test_an_extract_that_comes_late_behind_a_newer_one_is_no_news() -> None:
     """Found by the simulation: a report made of it voided an approval, and a deadline was missed."""
-    from pipelines.automation import newest_of  # noqa: PLC0415
-    from pipelines.deliveries import Delivery  # noqa: PLC0415
+    from pipelines.scheduling.automation import newest_of  # noqa: PLC0415
+    from pipelines.scheduling.deliveries import Delivery  # noqa: PLC0415
 
     old, new, other = (
         Delivery(unit, Path(name), dt.datetime.fromisoformat(taken), name)

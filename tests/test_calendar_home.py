@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Outcome, call
 
-from pipelines.calendar_home import CalendarHome
+from pipelines.home.calendar import CalendarHome
 from schemas.deadlines import deadlines, gaps, readings, tables, together
 from transforms.proposal import back_test, propose, waits
 

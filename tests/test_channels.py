@@ -11,10 +11,10 @@ from ledgers import T1, prepared, settings
 
 from assets.checkpoints import arm
 from assets.ports import NotHandedOver
-from pipelines.channel_lines import channel_lines
 from pipelines.channels import channel_of
+from pipelines.commands.channel_lines import channel_lines
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
-from pipelines.store import DiskStore
 from schemas.config import Config
 from schemas.errors import DataRefused
 from schemas.sending import Presence

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from conftest import call, call_process
 
-from pipelines.codes_home import CodesHome, Download, carried
+from pipelines.home.codes import CodesHome, Download, carried
 from schemas.codelists import code_lists, codes_valid
 from schemas.errors import DataRefused
 from transforms.code_validity import NOT_CHECKED, VALID, code_tables, validity, validity_in

@@ -49,7 +49,7 @@ def test_materialized_in_dagster_gives_the_bytes_of_the_command_line(finished: F
         "parts_valid",
     }
     assert all(check.passed for check in checks)
-    from pipelines.store import DiskStore  # noqa: PLC0415
+    from pipelines.home.store import DiskStore  # noqa: PLC0415
 
     manifest = DiskStore(settings.home).load("manifest", Key(period="2020-T1", unit="sorvik"), Manifest)
     assert [m.model_dump() for m in manifest.messages] == finished.unit("sorvik")["messages"]

@@ -27,13 +27,13 @@ from test_receipts import receipt
 from assets.checkpoints import arm
 from assets.dispatch import submit
 from assets.ports import InDoubt, NotHandedOver, Rejected, Run
-from pipelines import sending
 from pipelines.channels import channel_of
 from pipelines.channels.ebxml_smtp import EbxmlSmtp, stuffed, whole_lines
-from pipelines.inbox import Report, mail_folder, take_in
+from pipelines.exchange import sending
+from pipelines.exchange.inbox import Report, mail_folder, take_in
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.settings import Settings
-from pipelines.store import DiskStore
 from schemas.config import EbxmlSmtpSettings
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.receipts import VERSIONS

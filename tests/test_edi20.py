@@ -20,8 +20,8 @@ from assets.checkpoints import arm
 from assets.ports import InDoubt, NotHandedOver
 from pipelines.channels import helseid
 from pipelines.channels.edi20 import Edi20
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
-from pipelines.store import DiskStore
 from schemas.config import Edi20Settings
 from schemas.edi20 import of_answer, of_connection, outcomes
 from schemas.errors import DataRefused, WrongUse

@@ -71,7 +71,7 @@ def test_the_validator_refuses_them_all_by_name_and_in_little_memory(home: Path)
 @shared
 def test_one_process_takes_them_all_within_200_megabytes() -> None:
     script = (
-        "import json, re, sys; from pathlib import Path; from pipelines.validator import Options, validate;"
+        "import json, re, sys; from pathlib import Path; from pipelines.validation.validator import Options, validate;"
         "made = [one.verdict for one in validate([Path(sys.argv[1])], Options(Path('/nowhere')))];"
         # Not getrusage, which counts what the process was before it became this program.
         "peak = re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1];"

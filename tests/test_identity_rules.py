@@ -20,7 +20,7 @@ from spec import cells
 
 from assets.findings import findings
 from assets.identity import insist_same_patients
-from pipelines.pseudonym_key import pseudonym_key
+from pipelines.home.pseudonym_key import pseudonym_key
 from schemas.errors import DataRefused
 from schemas.identity_rules import identity_rules
 from schemas.records import Findings, Key, MessageSet

@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_receipts import receipt
 
-from pipelines import inbox
-from pipelines.inbox import Report, take_in
+from pipelines.exchange import inbox
+from pipelines.exchange.inbox import Report, take_in
 from pipelines.ledger.book import SqlLedger, ledger_of
 from schemas.answered import Answered
 from schemas.errors import DataRefused

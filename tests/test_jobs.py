@@ -19,8 +19,8 @@ from pipelines.definitions import build
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.partitions import partition_key
 from pipelines.runner import instance
+from pipelines.scheduling.status import status
 from pipelines.settings import Settings, load_settings
-from pipelines.status import status
 from schemas.records import Key
 from schemas.submission_states import State
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import ValidationError
 from servers import wanting
 
-from pipelines.certificate_lines import certificate_lines
-from pipelines.keys import key_pair, own_signer, reading_keys, trust_of
+from pipelines.commands.certificate_lines import certificate_lines
+from pipelines.parties.keys import key_pair, own_signer, reading_keys, trust_of
 from pipelines.settings import Settings, load_settings
 from schemas.config import Certificates, KeyFile
 from schemas.errors import WrongUse

@@ -29,9 +29,9 @@ from ledgers import NOW
 from ledgers import settings as sample_settings
 from pydantic import ValidationError
 
-from pipelines.notices import pending, tell
+from pipelines.scheduling.notices import pending, tell
+from pipelines.scheduling.status import Status
 from pipelines.settings import Settings
-from pipelines.status import Status
 from schemas.config import Mail, Notify
 from transforms.matrix import WORDS, Cell
 

@@ -33,8 +33,8 @@ from assets.parts import Bench, Work
 from assets.ports import Options, Run
 from assets.shipments import parties_of, shipments
 from pipelines.channels import channel_of
+from pipelines.home.store import DiskStore
 from pipelines.settings import Settings
-from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Config
 from schemas.errors import DataRefused, WrongUse

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pipelines.rehearsal import key_usage, make_rehearsal_receiver, make_rehearsal_sender
+from pipelines.parties.rehearsal import key_usage, make_rehearsal_receiver, make_rehearsal_sender
 from schemas.errors import DataRefused, WrongUse
 from transforms.certificates import Purpose, insist_usable
 from transforms.cms import KeyPair, encrypt, envelope, envelope_size

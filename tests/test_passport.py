@@ -10,9 +10,9 @@ import pytest
 from conftest import call
 from ledgers import T1, prepared, sent, settings
 
-from pipelines import sending
+from pipelines.exchange import sending
+from pipelines.exchange.passport import verify
 from pipelines.ledger.book import ledger_of
-from pipelines.passport import verify
 from schemas.errors import DataRefused, WrongUse
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.pseudonym_key import FILE, pseudonym_key
+from pipelines.home.pseudonym_key import FILE, pseudonym_key
 from schemas.errors import WrongUse
 from transforms.pseudonyms import SEPARATOR, pseudonym, pseudonyms
 

@@ -15,10 +15,10 @@ from test_inbox import _zip, csv_report, drop
 from test_receipts import receipt
 
 from assets.ports import Note
-from pipelines.inbox import take_in
+from pipelines.exchange.inbox import take_in
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.purge import Purge
-from pipelines.store import DiskStore
 from schemas.records import Key, Snapshot, digest
 from schemas.submission_states import Event
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from spec import CONTRACT, layout, node, staged
 
-from pipelines.registry_home import registry_of
-from pipelines.schemas_home import add
+from pipelines.home.registry import registry_of
+from pipelines.home.schemas import add
 from schemas import layouts, versions
 from schemas.config import Unit
 from schemas.contract import load_contract

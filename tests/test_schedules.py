@@ -21,10 +21,10 @@ from daemon import Daemon, running
 from ledgers import NOW, T1, prepared, sent
 from ledgers import settings as sample_settings
 
-from pipelines import deliveries
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
+from pipelines.scheduling import deliveries
 from pipelines.settings import Settings
-from pipelines.store import DiskStore
 from schemas.config import Drop, Notify, Schedule
 from transforms.due import OSLO
 

@@ -18,9 +18,9 @@ from conftest import call
 from spec import CONTRACT, layout, node
 from test_registry import small
 
-from pipelines import schemas_home
-from pipelines.registry_home import registry_of
-from pipelines.schemas_home import add
+from pipelines.home import schemas as schemas_home
+from pipelines.home.registry import registry_of
+from pipelines.home.schemas import add
 from schemas import layouts
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, NprError, WrongUse

@@ -16,13 +16,13 @@ from assets.dispatch import hand_over, settle, submit
 from assets.permits import insist_last_word
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
 from assets.stages import _without_values
-from pipelines import sending
 from pipelines.channels import OutboxFolder
+from pipelines.commands.sending import told_of
+from pipelines.commands.status import table
+from pipelines.exchange import sending
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
-from pipelines.sending_cli import told_of
-from pipelines.status import status
-from pipelines.status_cli import table
-from pipelines.store import DiskStore
+from pipelines.scheduling.status import status
 from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused, WrongUse, of_system
 from schemas.records import Manifest, RulingOut, ShipmentOut

@@ -14,8 +14,8 @@ from servers import Area, running_sshd, sshd_program, wanting
 from assets.checkpoints import arm
 from assets.ports import InDoubt, NotHandedOver
 from pipelines.channels.sftp import Sftp
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
-from pipelines.store import DiskStore
 from schemas.config import SftpSettings
 from schemas.errors import WrongUse
 from schemas.sending import Presence

@@ -15,7 +15,7 @@ import stages
 from conftest import ROOT, Finished, call
 from shipment import melding, opened, patients
 
-from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.parties.rehearsal import make_rehearsal_receiver
 from schemas.layouts import load_layout
 from schemas.xsd import compile_with_head, validate_stream
 

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from conftest import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.agenda import today
 from pipelines.cli import cli
+from pipelines.scheduling.agenda import today
+from pipelines.scheduling.status import coming, status
 from pipelines.settings import load_settings
-from pipelines.status import coming, status
 
 # What takes longest to load and tells nothing of a calendar or a ledger.
 HEAVY = ("dagster", "pandera", "polars", "numpy", "duckdb", "lxml", "xmlschema", "cryptography", "httpx", "paramiko")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.store import DiskStore
+from pipelines.home.store import DiskStore
 from schemas.errors import DataRefused
 from schemas.records import Key, Staged
 

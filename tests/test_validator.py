@@ -21,9 +21,9 @@ import pytest
 from conftest import call, call_process, cases
 from lxml import etree
 
-from pipelines import validator
-from pipelines.key_book import KeyBook
-from pipelines.validator import Crew, Options, Source, validate, validate_source
+from pipelines.validation import validator
+from pipelines.validation.key_book import KeyBook
+from pipelines.validation.validator import Crew, Options, Source, validate, validate_source
 from schemas.controls import CONSEQUENCES, controls_for
 from schemas.layouts import load_layout
 from schemas.xsd import compile_schema

@@ -16,7 +16,7 @@ from conftest import ROOT, call
 from lxml import etree
 from shipment import melding, opened
 
-from pipelines.registry_home import registry_of
+from pipelines.home.registry import registry_of
 from schemas import layouts
 from schemas.registry import Registry
 from schemas.xsd import XSD, compile_with_head, local_files, parser, validate_stream

@@ -22,10 +22,10 @@ from guarded import PERIOD, UNIT, Delivery
 
 from assets import findings, fragments, messages, scope, shipments, snapshot, staging
 from assets.ports import Options
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
-from pipelines.rehearsal import make_rehearsal_receiver
+from pipelines.parties.rehearsal import make_rehearsal_receiver
 from pipelines.settings import load_settings
-from pipelines.store import DiskStore
 from pipelines.workbench import DiskWorkbench
 from schemas.records import Key, Manifest
 from schemas.sending import SentPart

@@ -1,7 +1,7 @@
 """Official downloads of code lists (CSV with comma, semicolon or tab; Excel .xlsx) turned into one plain table.
 
 Belongs here: decoding, finding headings, taking codes, texts and dates, and refusing what cannot be trusted with row
-and column. Does not belong here: opening files and keeping lists (``pipelines.codes_home``), what a download looks like
+and column. Does not belong here: opening files and keeping lists (``pipelines.home.codes``), what a download looks like
 (``schemas.code_formats``), and validity on a date (``transforms.code_validity``).
 
 A list read wrongly judges every patient wrongly, so a doubtful file is refused whole. No error carries a value of the

@@ -1,7 +1,7 @@
 """Is a code valid on a date? Answered for whole columns, with 'not checked' as an answer of its own.
 
 Belongs here: editions of code lists put together, the status of codes by list and date, the form of codes. Does not
-belong here: finding or reading lists (``pipelines.codes_home``, ``transforms.code_files``), and choosing the date: the
+belong here: finding or reading lists (``pipelines.home.codes``, ``transforms.code_files``), and choosing the date: the
 caller gives the day the episode ends for diagnoses (DX-03), the day performed for procedures (PRO-03).
 
 A code can be valid only where a list was looked at: without an edition for the day it is ``not_checked``, whatever it

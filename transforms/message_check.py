@@ -1,7 +1,7 @@
 """Pieces of a message judged: faults of the schema and of the attribute controls, and the keys that span pieces.
 
 Belongs here: what one piece says, as counts and a capped list of places. Does not belong here: cutting
-(``transforms.message_chunks``), processes and files (``pipelines.validator``), words for people
+(``transforms.message_chunks``), processes and files (``pipelines.validation.validator``), words for people
 (``transforms.validation_report``).
 
 No value leaves this module but names that the schema knows, and record keys: as pseudonyms, or bare where asked for.

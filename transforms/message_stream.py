@@ -2,7 +2,7 @@
 
 Belongs here: identity constraints and controls of one element and its ancestors. Does not belong here: the schema's
 other rules, which libxml2 judges in the same reading (``schemas.xsd.validate_stream``), and the file that holds keys
-(``pipelines.key_book``).
+(``pipelines.validation.key_book``).
 
 libxml2 keeps every key of a document until its end. So the constraints are taken out of the schema and judged here.
 Keys that must be told apart over many patients go into the book, as hashes; those within one patient are kept until it

@@ -1,7 +1,7 @@
 """A draft calendar for a year without a published table, out of the pattern of the tables before it.
 
 Belongs here: the pattern and the draft, and how far drafts would have been off. Does not belong here: keeping a draft,
-confirming it (``pipelines.calendar_home``), and today's date.
+confirming it (``pipelines.home.calendar``), and today's date.
 
 The published deadlines keep a plain rule: a first submission is due on the 2nd working day after its period, that of
 avtalespesialister on the 7th, and so on. Where tables differ by a day the shorter wait is taken, so that a draft is

@@ -1,7 +1,7 @@
 """Keyed pseudonyms of business keys: equal keys look equal, and without the secret they tell nothing else.
 
-Belongs here: making them of values. Does not belong here: keeping the secret (``pipelines.pseudonym_key``), and what
-the key of a record is. Nothing heavy is imported, since ``npr validate`` counts its memory.
+Belongs here: making them of values. Does not belong here: keeping the secret (``pipelines.home.pseudonym_key``), and
+what the key of a record is. Nothing heavy is imported, since ``npr validate`` counts its memory.
 
 The function is BLAKE2b in its keyed mode (RFC 7693), a message authentication code by itself, so that no HMAC is needed
 around it. Eight bytes: among a million keys two are alike with a chance of 1 in 37 million.

@@ -1,7 +1,7 @@
 """What a scheduler starts: a pure function of what is due and of what lies ready.
 
 Belongs here: which report is prepared or sent now, which waits, and why. Does not belong here: what is due
-(``transforms.due``), finding extracts and decisions (``pipelines.scheduler``), starting anything.
+(``transforms.due``), finding extracts and decisions (``pipelines.scheduling.scheduler``), starting anything.
 
 The same function stands behind the schedules, the sensors, ``npr next``, ``npr status`` and the simulation.
 """

@@ -1,7 +1,7 @@
 """What a validation found, in plain words: as text, JSON, CSV and one HTML page.
 
 Belongs here: sentences, fixes, grouping for the eye. Does not belong here: finding faults
-(``transforms.message_check``), printing and files (``pipelines.validate_cli``).
+(``transforms.message_check``), printing and files (``pipelines.commands.validate``).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Protocol
 from assets.ports import Channel
 from pipelines.channels.common import Way
 from pipelines.channels.outbox import OUTBOX, OutboxFolder
-from pipelines.store import DiskStore
+from pipelines.home.store import DiskStore
 from schemas.config import (
     ChannelSettings,
     Config,

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from assets.checkpoints import checkpoint
 from assets.ports import CHANNEL_SECONDS, NotHandedOver
-from pipelines.keys import insist_private
-from pipelines.store import DiskStore, sync
+from pipelines.home.store import DiskStore, sync
+from pipelines.parties.keys import insist_private
 from schemas.config import Config, Unit
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.receivers import Receiver, receiver

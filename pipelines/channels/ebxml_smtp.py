@@ -1,7 +1,7 @@
 """ebXML over SMTP: the packed mail goes to Norsk helsenett's mail server, and this program is the message handler.
 
 Belongs here: handing the finished mail over, and what is certain of it. Does not belong here: packing and signing (done
-before), reading answers (``pipelines.inbox``), the meaning of reply codes (``schemas.smtp``).
+before), reading answers (``pipelines.exchange.inbox``), the meaning of reply codes (``schemas.smtp``).
 
 A mail server must not take a mail whose final dot it has not read, so the journal says begun before that dot and not
 earlier. With the server's 250 the mail is handed over. Without any answer it may be there: nobody is asked but the
@@ -23,11 +23,11 @@ from typing import Final
 
 from assets.checkpoints import checkpoint
 from assets.ports import InDoubt, NotHandedOver, Rejected
-from pipelines.address_register import AddressRegister
 from pipelines.channels.common import Deadline, Way, certain_until_begun, insist_addressed, refused
 from pipelines.channels.mail_line import SECONDS, context_of, fault_of, password_of
 from pipelines.channels.mailbox import Mailbox
-from pipelines.receipt_trust import Believing
+from pipelines.parties.address_register import AddressRegister
+from pipelines.parties.receipt_trust import Believing
 from schemas.config import EbxmlSmtpSettings
 from schemas.errors import DataRefused, WrongUse
 from schemas.feedback_fields import feedback_fields

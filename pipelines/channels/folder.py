@@ -29,7 +29,7 @@ from pipelines.channels.common import (
     refused,
     sha256_of,
 )
-from pipelines.store import sync
+from pipelines.home.store import sync
 from schemas.config import FolderSettings
 from schemas.errors import WrongUse
 from schemas.records import Manifest, ShipmentOut

@@ -24,7 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from pipelines.channels.common import refused
-from pipelines.keys import insist_private
+from pipelines.parties.keys import insist_private
 from schemas.errors import WrongUse
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -1,6 +1,7 @@
 """The mailbox of the EDI account by IMAP: messages are stored here before they are marked as taken there.
 
-Belongs here: listing, fetching, marking. Does not belong here: what a message says (``pipelines.inbox``), sending.
+Belongs here: listing, fetching, marking. Does not belong here: what a message says (``pipelines.exchange.inbox``),
+sending.
 
 A message is known by the mailbox's validity and its UID, and by the digest of its bytes, which are its file's name. The
 order: fetched, file synced and renamed, message marked. A crash between fetches it again; its answers are known by
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 from assets.checkpoints import checkpoint
 from pipelines.channels.mail_line import SECONDS, context_of, fault_of, password_of
-from pipelines.store import DiskStore
+from pipelines.home.store import DiskStore
 from schemas.config import MailboxSettings
 from schemas.errors import DataRefused
 

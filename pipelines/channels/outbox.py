@@ -12,7 +12,7 @@ from pathlib import Path
 
 from assets.checkpoints import checkpoint
 from assets.ports import InDoubt, NotHandedOver
-from pipelines.store import DiskStore, sync
+from pipelines.home.store import DiskStore, sync
 from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 

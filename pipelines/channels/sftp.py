@@ -21,7 +21,7 @@ import paramiko
 from assets.checkpoints import checkpoint
 from assets.ports import InDoubt, NotHandedOver
 from pipelines.channels.common import Deadline, Way, certain_until_begun, file_name, insist_addressed, refused
-from pipelines.keys import insist_private
+from pipelines.parties.keys import insist_private
 from schemas.config import SftpSettings
 from schemas.errors import DataRefused
 from schemas.records import Manifest, ShipmentOut

@@ -1,0 +1,61 @@
+"""The asset ``report_status``: the matrix of reports as Dagster shows it.
+
+Belongs here: asking what is under way, metadata (counts, periods, units), notices. Does not belong here: working the
+matrix out (``pipelines.scheduling.status``).
+"""
+
+# No postponed annotations here: Dagster reads the type of `context` when it builds an asset.
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from pipelines.exchange.sending import resume
+from pipelines.scheduling.notices import tell
+from pipelines.scheduling.status import Status, coming, status
+from pipelines.settings import Settings
+from transforms.matrix import Cell, is_red
+
+SHOWN = 500
+COLUMNS = ("colour", "period", "submission", "unit", "module", "text", "deadline", "days_left")
+
+
+def report_status(settings: Settings, clock: Callable[[], dt.datetime]) -> dg.AssetsDefinition:
+    """The asset over the settings."""
+
+    @dg.asset(
+        name="report_status",
+        group_name="status",
+        description="Where every message of every report stands: period x unit x message, with deadline and colour.",
+    )
+    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        asked = resume(settings, clock())
+        for row in asked["asked"]:
+            names = ("period", "unit", "module", "before", "state")
+            context.log.info("%s %s %s: %s, now %s", *(row[name] for name in names))
+        found = status(settings, clock())
+        return dg.MaterializeResult(metadata={**_metadata(found), "told": tell(settings, found)})
+
+    return body
+
+
+def _metadata(found: Status) -> dict[str, Any]:
+    shown = [cell for cell in found.cells if cell.standing == "due" or cell.colour != "green"]
+    counts = Counter(cell.state for cell in found.cells)
+    return {
+        "red": is_red(found.cells),
+        "messages by state": dict(sorted(counts.items())),
+        "what needs attention": dg.MetadataValue.table(
+            [_record(cell) for cell in shown[:SHOWN]] or [],
+            schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in COLUMNS]),
+        ),
+        "not shown": max(0, len(shown) - SHOWN),
+        "next": dg.MetadataValue.md("\n".join(f"- {row['sentence']}" for row in coming(found)[:SHOWN]) or "nothing"),
+    }
+
+
+def _record(cell: Cell) -> dg.TableRecord:
+    record = cell.as_record()
+    return dg.TableRecord({name: record[name] for name in COLUMNS})

@@ -1,0 +1,133 @@
+"""The state of everything this machine reports: the matrix, its digest, what comes next.
+
+Belongs here: gathering for ``transforms.matrix``, sentences of what comes next. Does not belong here: words and colours
+(``transforms.matrix``), printing (``pipelines.commands.status``), sending notices (``pipelines.scheduling.notices``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.home.store import DiskStore
+from pipelines.scheduling.agenda import today
+from pipelines.scheduling.scheduler import Scheduler
+from pipelines.settings import Settings
+from schemas.records import Key, Manifest, digest
+from schemas.sending import StateRow
+from schemas.submission_states import OPEN, State
+from transforms.due import Due
+from transforms.matrix import Cell, Line, matrix
+from transforms.starting import Step
+
+UNDERWAY = OPEN | {State.HANDED_OVER, State.ACKNOWLEDGED}
+SOON_DAYS = 31
+_WHEN = {
+    "prepare": "at the next tick of its schedule",
+    "resubmit": "at the next tick of its schedule",
+    "submit": "within a minute",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look: all planned submissions, what is to be done about those that are due, and the matrix.
+
+    at: when it was taken. day: the day it goes by, see ``pipelines.scheduling.agenda.today``.
+    """
+
+    due: Sequence[Due]
+    steps: Sequence[Step]
+    cells: Sequence[Cell]
+    at: dt.datetime
+    day: dt.date
+
+
+def status(settings: Settings, now: dt.datetime) -> Status:
+    """Everything as it stands. now: with time zone."""
+    scheduler = Scheduler(settings, now)
+    found = scheduler.due()
+    steps = scheduler.planned(found)
+    cells = matrix(found, steps, _lines(scheduler.states, settings), _blocked(settings, steps))
+    return Status(found, steps, cells, now, today(settings, now))
+
+
+def _lines(states: Sequence[StateRow], settings: Settings) -> Mapping[tuple[str, str, int, str], Line]:
+    return {
+        (row.period, row.unit, row.submission, row.module): Line(row.state.value, row.silent)
+        for row in states
+        if row.profile == settings.config.profile
+    }
+
+
+def _blocked(settings: Settings, steps: Sequence[Step]) -> dict[tuple[str, str], int]:
+    """Findings that keep a report from being made or sent, by period and unit."""
+    store = DiskStore(settings.home)
+    found = {}
+    for step in steps:
+        key = Key(period=step.period, unit=step.unit)
+        number = _lost(store, key) if step.needs == "findings" else _quarantined(store, key)
+        if number:
+            found[step.period, step.unit] = number
+    return found
+
+
+def _lost(store: DiskStore, key: Key) -> int:
+    """Records that NPR would leave out and dated requirements that stop, of what is prepared."""
+    manifest = store.load("manifest", key, Manifest)
+    return sum(manifest.dropped.values()) + sum(ruling.verdict == "stop" for ruling in manifest.rulings)
+
+
+def _quarantined(store: DiskStore, key: Key) -> int:
+    """Rows that stopped the last run, when it got no further than that."""
+    taken, made = (store.home / "runs" / key.period / key.unit / f"{name}.json" for name in ("snapshot", "staging"))
+    table = store.table("staging", "quarantine", key)
+    if not taken.exists() or not table.exists() or (made.exists() and made.stat().st_mtime > taken.stat().st_mtime):
+        return 0
+    import polars as pl  # noqa: PLC0415 - nothing else of a status needs it
+
+    return int(pl.scan_parquet(table).select(pl.len()).collect().item())
+
+
+def digest_of(settings: Settings, now: dt.datetime) -> tuple[str, bool]:
+    """Digest of what the ledger says on a day, and whether something is under way."""
+    rows = Scheduler(settings, now).states
+    said = [(row.period, row.unit, row.module, row.submission, row.state.value, row.silent) for row in rows]
+    return digest([str(today(settings, now)), said]), any(row.state in UNDERWAY for row in rows)
+
+
+def coming(found: Status) -> list[dict[str, str]]:
+    """What runs next, when and why: one sentence for each report that is due or opens within a month."""
+    told = [_of_step(step) for step in found.steps]
+    ahead = [one for one in found.due if one.standing == "ahead" and (one.opens - found.day).days <= SOON_DAYS]
+    return told + [
+        _said(
+            one.period,
+            one.unit,
+            one.submission,
+            "wait",
+            f"opens on {one.opens}, is to be sent by {one.send_by} and is due on {one.deadline}; "
+            f"it is prepared at the first tick from then on that finds an extract",
+        )
+        for one in ahead
+    ]
+
+
+def _of_step(step: Step) -> dict[str, str]:
+    if step.what == "wait":
+        text = f"waits: {step.why}"
+    else:
+        text = f"runs job {step.what} {_WHEN[step.what]}, because {step.why}"
+    return _said(step.period, step.unit, step.submission, step.what, text)
+
+
+def _said(period: str, unit: str, submission: int, what: str, text: str) -> dict[str, str]:
+    which = "" if submission == 1 else f", submission {submission}"
+    return {
+        "period": period,
+        "unit": unit,
+        "submission": str(submission),
+        "what": what,
+        "sentence": f"{period} {unit}{which}: {text}.",
+    }

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_receipts import receipt
 
+from pipelines.commands.doctor import examine
 from pipelines.exchange import inbox
 from pipelines.exchange.inbox import Report, take_in
 from pipelines.ledger.book import SqlLedger, ledger_of
@@ -487,3 +488,26 @@ def test_errors_become_findings_that_the_next_answer_resolves_only_when_it_is_wh
     then, now = (pl.DataFrame({"record": record, "content": [text]}) for text in ("a", "b"))
     assert findings.since(first, then, now)["since"].to_list() == [findings.CHANGED]
     assert findings.predicted(found, found).row(0) == ("episodes", 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode", "state", "word"),
+    [
+        ("production", 0o770, "ok", "taken from"),
+        ("production", 0o771, "wrong", "open to others"),
+        ("validation", 0o775, "wrong", "name patients"),
+        ("production", 0o777, "wrong", "anybody may put an answer"),
+        ("rehearsal", 0o777, "ok", "taken from"),
+        ("production", None, "warning", "not there"),
+    ],
+)
+def test_the_doctor_looks_at_who_may_read_and_write_the_folders_of_answers(
+    tmp_path: Path, home: Path, profile: str, mode: int | None, state: str, word: str
+) -> None:
+    place = tmp_path / "answers-of-npr"
+    if mode is not None:
+        place.mkdir()
+        place.chmod(mode)
+    given = ledgers.settings(home, profile, f'[inbox]\nfolders = ["{place}"]\n')
+    (line,) = (line for line in examine(given) if line["check"] == "inbox")
+    assert (line["state"], word in line["what"], bool(line["fix"])) == (state, True, state != "ok")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.commands.certificate_lines import certificate_lines
 from pipelines.commands.channel_lines import channel_lines
+from pipelines.exchange.inbox import folders_of
 from pipelines.home.registry import registry_of
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
@@ -30,6 +31,7 @@ def examine(settings: Settings) -> list[Line]:
         *_extracts(settings),
         *certificate_lines(settings, dt.datetime.now(dt.UTC)),
         *channel_lines(settings),
+        *_inbox(settings),
         *_disk(settings.home),
         *_permissions(settings.home),
         *_schemas(registry_of(settings.home)),
@@ -63,6 +65,23 @@ def _extracts(settings: Settings) -> Iterator[Line]:
     for key, unit in settings.config.units.items():
         if unit.extract and not (unit.extract / "extract.toml").is_file():
             yield _line(WARN, f"extract {key}", f"{unit.extract}: no extract.toml", "deliver one, or give --extract")
+
+
+def _inbox(settings: Settings) -> Iterator[Line]:
+    """Folders of answers: what lies in one counts without a signature, and names patients."""
+    for folder in folders_of(settings):
+        if not folder.is_dir():
+            if folder.parent != settings.home:
+                yield _line(WARN, "inbox", f"{folder} is not there", "make it, or correct npr.toml")
+            continue
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if settings.config.profile != "rehearsal" and mode & stat.S_IWOTH:
+            what = f"{folder}: anybody may put an answer into it, and an answer there decides what counts as received"
+            yield _line(WRONG, "inbox", what, f"chmod o-rwx {folder}")
+        elif settings.config.profile != "rehearsal" and mode & stat.S_IRWXO:
+            yield _line(WRONG, "inbox", f"{folder} is open to others; answers name patients", f"chmod o-rwx {folder}")
+        else:
+            yield _line(OK, "inbox", f"answers are taken from {folder}")
 
 
 def _disk(home: Path) -> Iterator[Line]:

@@ -162,7 +162,9 @@ def _certificates(given: Certificates, root: Path) -> Certificates:
 
     files = {name: tuple(root / path for path in getattr(given, name)) for name in _CERTIFICATE_FILES}
     keys = {name: tuple(map(key, getattr(given, name))) for name in ("signing", "reading")}
-    return given.model_copy(update=files | keys)
+    client = given.address_register_client
+    asks = {"address_register_client": _with_paths(client, root)} if client else {}
+    return given.model_copy(update=files | keys | asks)
 
 
 _CERTIFICATE_FILES = ("receiver", "receiver_signing", "trust", "chain", "crl", "ocsp")

@@ -158,17 +158,15 @@ class DiskWorkbench:
         """NPR's mail address by the Address Register; "" where none is given, or no channel mails."""
         config = self.settings.config
         mails = any(one.needs_address and config.profile in one.profiles for one in config.channels.values())
-        if not given.address_register or not mails:
-            return ""
-        return AddressRegister(given.address_register, self.store).party(her_id).edi_address
+        register = AddressRegister.of(given, self.store)
+        return register.party(her_id).edi_address if register and mails else ""
 
     def _of_receiver(self, given: Certificates, her_id: str) -> list[x509.Certificate]:
         """NPR's certificates, from files or from the Address Register."""
         paths = [*given.receiver, *filter(None, [self.settings.config.shipping.receiver_certificate])]
         if paths:
             return [one for path in paths for one in certificates_in(path)]
-        if given.address_register:
-            register = AddressRegister(given.address_register, self.store)
+        if register := AddressRegister.of(given, self.store):
             return [register.certificate(her_id, Purpose.ENCRYPTION)]
         raise WrongUse(
             f"profile {self.settings.config.profile} has no certificate of the receiver (HER-id {her_id})",

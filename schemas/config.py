@@ -86,6 +86,23 @@ class KeyFile(_Part):
         return self
 
 
+class HelseIdClient(_Part):
+    """A client of HelseID. key: its private key, PEM or JWK, mode 0600. issuer: empty = the host of token_url."""
+
+    token_url: HttpsUrl
+    issuer: str = ""
+    client_id: Short
+    key: Path
+    key_id: str = ""
+    scope: Short
+
+
+class RegisterClient(HelseIdClient):
+    """The client that asks the Address Register."""
+
+    scope: Short = "nhn:cp-api/access-v2-dpop"
+
+
 class Certificates(_Part):
     """Keys and certificates. Old and new ones may stand side by side: the newest valid one sends, all of them read.
 
@@ -106,6 +123,13 @@ class Certificates(_Part):
     crl: tuple[Path, ...] = ()
     ocsp: tuple[Path, ...] = ()
     address_register: HttpsUrl | None = None
+    address_register_client: RegisterClient | None = None
+
+    @model_validator(mode="after")
+    def _client_of_something(self) -> Certificates:
+        if self.address_register_client and not self.address_register:
+            raise ValueError("address_register_client needs address_register, the address that it asks")
+        return self
 
 
 class Known(_Part):
@@ -343,20 +367,12 @@ class FolderSettings(ChannelSettings):
         return self.payload != "mail"
 
 
-class Edi20Settings(ChannelSettings):
-    """NHN's REST API (EDI 2.0). key: private key of the HelseID client, PEM or JWK, mode 0600.
-
-    issuer: of HelseID; empty = the host of token_url. body_bytes: the largest request body.
-    """
+class Edi20Settings(ChannelSettings, HelseIdClient):
+    """NHN's REST API (EDI 2.0), with its HelseID client. body_bytes: the largest request body."""
 
     kind: Literal["edi20"]
     url: HttpsUrl
     version: Literal[2, 3] = 3
-    token_url: HttpsUrl
-    issuer: str = ""
-    client_id: Short
-    key: Path
-    key_id: str = ""
     scope: Short = "nhn:msh/api"
     body_bytes: int = Field(default=35_000_000, ge=10_000, le=35_000_000)
 

@@ -1,4 +1,4 @@
-"""A stand-in for HelseID and NHN's EDI 2.0, as nhn-transport.md 4.1 to 4.3 describes them.
+"""A stand-in for HelseID, NHN's EDI 2.0 and its Address Register, as nhn-transport.md 4.1 to 4.3 and 5 describes them.
 
 Belongs here: what a client meets: nonce challenge, replayed and wrong proofs refused, tokens that run out, 423, size
 limit, a hang after accepting, status that comes late and in any order, notifications. Does not belong here: our client.
@@ -59,6 +59,9 @@ class Room:
     revoked: set[str] = field(default_factory=set)
     token_seconds: int = 300
     tokens: dict[str, str] = field(default_factory=dict)  # token -> thumbprint of the DPoP key
+    scope: str = "nhn:msh/api"
+    register: dict[str, Any] = field(default_factory=dict)  # path -> what the Address Register says there
+    nonce: str = ""  # that every proof towards the API must carry
 
 
 class Server(ThreadingHTTPServer):
@@ -179,9 +182,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if place == "connect/token":
                 self._token(room, body)
+            elif place in room.register:
+                self._check_call(room)
+                self._answer(200, room.register[place])
             else:
                 _insist(len(body) <= room.limit, 413, "too large")
                 self._check_call(room)
+                _insist(bool(self.headers.get("nhn-source-system")), 400, "nhn-source-system")
                 status, code = fault if isinstance(fault, tuple) else (0, 0)
                 _insist(not status, status, "as told", code)
                 self._api(room, place, body, fault)
@@ -222,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
         _insist(told["iss"] == told["sub"] == form["client_id"] == "npr-client", 400, "client")
         _insist(told["aud"] == f"http://127.0.0.1:{self.server.server_port}", 400, "aud")
         _insist(told["nbf"] <= time.time() + 1 and 0 < told["exp"] - told["iat"] <= 60, 400, "time")
-        _insist(form["scope"] == "nhn:msh/api" and form["grant_type"] == "client_credentials", 400, "scope")
+        _insist(form["scope"] == room.scope and form["grant_type"] == "client_credentials", 400, "scope")
         self._once(str(told["jti"]))
         value = uuid.uuid4().hex
         room.tokens[value] = key
@@ -256,7 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         _insist(token not in room.revoked, 401, "token has run out")
         ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
         _insist(claims.get("ath") == ath, 401, "ath")
-        _insist(bool(self.headers.get("nhn-source-system")), 400, "nhn-source-system")
+        if room.nonce and claims.get("nonce") != room.nonce:
+            raise _Refused(401, why="use_dpop_nonce", headers={"DPoP-Nonce": room.nonce})
 
     # --- the API ------------------------------------------------------------------------------------------------------
 

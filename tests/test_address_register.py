@@ -21,9 +21,12 @@ from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from edi20_server import Room, Server, running
+from joserfc.jwk import RSAKey
 
 from assets.ports import NotHandedOver, Options, Run
 from pipelines.channels import channel_of
+from pipelines.commands.certificate_lines import certificate_lines
 from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
 from pipelines.parties.address_register import MOST_BYTES, AddressRegister
@@ -92,9 +95,7 @@ def register() -> Iterator[StandIn]:
 
 
 def _at(register: StandIn, home: Path, now: datetime = NOW) -> AddressRegister:
-    return AddressRegister(
-        register.url, DiskStore(home), lambda method, url: {"Authorization": f"{method} {url}"}, lambda: now
-    )
+    return AddressRegister(register.url, DiskStore(home), now=lambda: now)
 
 
 def test_a_party_and_its_certificate(register: StandIn, home: Path) -> None:
@@ -102,8 +103,7 @@ def test_a_party_and_its_certificate(register: StandIn, home: Path) -> None:
     party = asked.party("94378")
     assert (party.name, party.edi_address, party.organisation) == ("NPR", "npr@edi.nhn.no", "900000014")
     assert asked.certificate("94378", Purpose.ENCRYPTION) == CERTIFICATE
-    path = "/api/v1/communicationparty/94378"
-    assert register.asked[0] == (path, f"GET {register.url}{path}")
+    assert register.asked[0] == ("/api/v1/communicationparty/94378", "")
 
 
 def test_an_answer_is_kept_for_twelve_hours_and_no_longer(register: StandIn, home: Path) -> None:
@@ -145,6 +145,82 @@ def test_answers_that_will_not_do(register: StandIn, home: Path, status: int, bo
     with pytest.raises(DataRefused, match=reason) as caught:
         _at(register, home).certificate("94378", Purpose.ENCRYPTION)
     assert "94378" in caught.value.what
+
+
+# --- with a token, as NHN's register wants one ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def helseid() -> Iterator[tuple[Server, Room]]:
+    """HelseID and a register that asks for its tokens; they are strict, see test_edi20."""
+    with running(RSAKey.import_key(private_pem(key_of("helseid")))) as server:
+        room = server.rooms["register"]
+        room.scope = "nhn:cp-api/access-v2-dpop"
+        room.register = {
+            "api/v1/communicationparty/94378": PARTY,
+            "api/v1/certificate/94378/encryption": _told(CERTIFICATE),
+        }
+        yield server, room
+
+
+def _settings(server: Server, folder: Path, scope: str = "", profile: str = "production") -> Settings:
+    url = server.url("register")
+    private_file(folder / "client.pem", private_pem(key_of("helseid")))
+    lines = [
+        "[certificates]",
+        f'address_register = "{url}"',
+        "[certificates.address_register_client]",
+        f'token_url = "{url}/connect/token"',
+        'client_id = "npr-client"',
+        'key = "client.pem"',
+        *([f'scope = "{scope}"'] if scope else []),
+    ]
+    text = (ROOT / "npr.toml").read_text(encoding="utf-8")
+    (folder / "npr.toml").write_text("\n".join([text, *lines]), encoding="utf-8")
+    return load_settings(config=folder / "npr.toml", home=folder / "var", profile=profile)
+
+
+def test_the_register_is_asked_with_a_token_of_its_own_client(helseid: tuple[Server, Room], tmp_path: Path) -> None:
+    server, room = helseid
+    settings = _settings(server, tmp_path)
+    asked = AddressRegister.of(settings.config.certificates, DiskStore(settings.home))
+    assert asked
+    assert asked.party("94378").edi_address == "npr@edi.nhn.no"
+    room.revoked |= set(room.tokens)
+    room.nonce = "of-the-register"
+    assert asked.certificate("94378", Purpose.ENCRYPTION) == CERTIFICATE
+    assert room.refused == ["400 use_dpop_nonce", "400 use_dpop_nonce", "401 use_dpop_nonce"]
+    lines = {line["check"]: line for line in certificate_lines(settings, datetime.now(UTC))}
+    assert (lines["address register"]["state"], "gives a token" in lines["address register"]["what"]) == ("ok", True)
+
+
+def test_without_a_token_the_register_says_nothing(helseid: tuple[Server, Room], tmp_path: Path) -> None:
+    server, room = helseid
+    with pytest.raises(DataRefused, match="wants an access token") as caught:
+        AddressRegister(server.url("register"), DiskStore(tmp_path)).party("94378")
+    assert "address_register_client" in caught.value.fix
+    settings = _settings(server, tmp_path, scope="nhn:msh/api")
+    asked = AddressRegister.of(settings.config.certificates, DiskStore(settings.home))
+    assert asked
+    with pytest.raises(DataRefused, match=r"gives no DPoP token to client npr-client \(HTTP 400\)"):
+        asked.party("94378")
+    assert room.refused[-1] == "400 scope"
+    lines = {line["check"]: line for line in certificate_lines(settings, datetime.now(UTC))}
+    assert lines["address register"]["state"] == "wrong"
+    bare = settings.config.certificates.model_copy(update={"address_register_client": None})
+    without = Settings(settings.config.model_copy(update={"certificates": bare}), settings.home, settings.path)
+    lines = {line["check"]: line for line in certificate_lines(without, datetime.now(UTC))}
+    assert lines["address register"]["state"] == "warning"
+
+
+def test_a_client_that_asks_nothing_is_refused(helseid: tuple[Server, Room], tmp_path: Path) -> None:
+    _settings(helseid[0], tmp_path)
+    file = tmp_path / "npr.toml"
+    text = "\n".join(line for line in file.read_text(encoding="utf-8").splitlines() if "address_register =" not in line)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(WrongUse, match="settings are wrong") as caught:
+        load_settings(config=file, home=tmp_path / "var")
+    assert "needs address_register" in caught.value.where
 
 
 def test_a_channel_that_mails_goes_by_the_registers_address(register: StandIn, home: Path) -> None:

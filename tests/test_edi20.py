@@ -18,10 +18,10 @@ from ledgers import T1, prepared
 
 from assets.checkpoints import arm
 from assets.ports import InDoubt, NotHandedOver
-from pipelines.channels import helseid
 from pipelines.channels.edi20 import Edi20
 from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
+from pipelines.parties import helseid
 from schemas.config import Edi20Settings
 from schemas.edi20 import of_answer, of_connection, outcomes
 from schemas.errors import DataRefused, WrongUse

@@ -115,9 +115,9 @@ class EbxmlSmtp:
                 rule="HIS 1037:2011: every message is signed",
                 fix="give npr.toml, certificates.signing; then prepare anew",
             )
-        register = self._way.config.certificates_of(self._way.unit).address_register
+        register = AddressRegister.of(self._way.config.certificates_of(self._way.unit), self._way.store)
         if register and to.real:
-            known = AddressRegister(register, self._way.store).party(to.unit_her_id).edi_address
+            known = register.party(to.unit_her_id).edi_address
             if known.casefold() != shown.to_mail.casefold():
                 raise refused(
                     f"{part.path} is addressed to another mail address than HER-id {to.unit_her_id} has",

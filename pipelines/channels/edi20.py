@@ -1,7 +1,7 @@
 """NHN's EDI 2.0 (Meldingstjener), REST API version 3 or 2: it takes the head message, and packs and sends it itself.
 
 Belongs here: the calls, and what their outcomes say of a part. Does not belong here: tokens
-(``pipelines.channels.helseid``), the meaning of error codes (``schemas.edi20``), reading the AppRec itself.
+(``pipelines.parties.helseid``), the meaning of error codes (``schemas.edi20``), reading the AppRec itself.
 
 EDI 2.0 documents no idempotency key and no way to look a sent message up by its MsgId. So the journal is written before
 the last byte of a request is given to the line: without an entry the message certainly did not go, since a body shorter
@@ -35,7 +35,7 @@ from pipelines.channels.common import (
     receiver_of,
     refused,
 )
-from pipelines.channels.helseid import Client, HelseId, private_key
+from pipelines.parties.helseid import Client, HelseId, NoToken
 from schemas.config import Edi20Settings
 from schemas.edi20 import Outcome, of_answer, of_connection
 from schemas.errors import DataRefused
@@ -51,7 +51,7 @@ TIMEOUT: Final = httpx.Timeout(30, read=100)
 ALONE: Final = httpx.Limits(max_keepalive_connections=0)  # calls are minutes apart, and nobody closes a channel
 MOST_ANSWER: Final = 5_000_000
 PAGE, MOST_PAGES = 1000, 20
-SUCCESS, ERROR, UNAUTHORISED, GONE = 200, 300, 401, 404
+SUCCESS, ERROR, GONE = 200, 300, 404
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ERROR: Final = re.compile(r"[A-Z][0-9]{2}")  # codes of list 8221
 _OURS: Final = frozenset({"MessageSentStateUpdated", "MessageApprecInfoUpdated"})
@@ -77,16 +77,7 @@ class Edi20:
         self._url = settings.url.rstrip("/")
         self._journal: Journal = way.journal()
         self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=ALONE)
-        parts = urlsplit(settings.token_url)
-        client = Client(
-            token_url=settings.token_url,
-            issuer=settings.issuer or f"{parts.scheme}://{parts.netloc}",
-            client_id=settings.client_id,
-            scope=settings.scope,
-            key=private_key(settings.key),
-            key_id=settings.key_id,
-        )
-        self._helseid = HelseId(client, self._http)
+        self._helseid = HelseId(Client.of(settings), self._http)
         self._configured = False
 
     def hand_over(self, part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
@@ -169,7 +160,7 @@ class Edi20:
                 checkpoint("edi20.request")
                 response = self._http.post(url, content=body.pieces(begun), headers=headers)
                 checkpoint("edi20.answered")
-                if not self._token_refused(url, response):
+                if not self._helseid.refused(url, response):
                     break
         except httpx.HTTPError as error:
             outcome = of_connection(whole=begun.whole)
@@ -267,22 +258,17 @@ class Edi20:
     def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """One call without a message; once more with a new token where the first is not taken."""
         response = self._http.request(method, url, json=body, headers=self._headers(method, url))
-        if self._token_refused(url, response):
+        if self._helseid.refused(url, response):
             response = self._http.request(method, url, json=body, headers=self._headers(method, url))
         return response
 
     def _headers(self, method: str, url: str) -> dict[str, str]:
         source = f"npr-pipeline, {version('npr-pipeline')}"
         own = {"api-version": str(self._given.version), "nhn-source-system": source, "Accept": "application/json"}
-        return own | self._helseid.headers(method, url)
-
-    def _token_refused(self, url: str, response: httpx.Response) -> bool:
-        if response.status_code != UNAUTHORISED:
-            return False
-        self._helseid.heed(url, response)
-        if "DPoP-Nonce" not in response.headers:
-            self._helseid.forget()
-        return True
+        try:
+            return own | self._helseid.headers(method, url)
+        except NoToken as no:
+            raise refused(no.what, where=no.where, fix=no.fix, retryable=no.retryable) from None
 
 
 class _Begun:

@@ -13,6 +13,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from pipelines.home.store import DiskStore
+from pipelines.parties.address_register import AddressRegister
 from pipelines.parties.keys import certificates_in, key_pair, own_holder, trust_of
 from pipelines.settings import Settings
 from schemas.config import Certificates, KeyFile
@@ -99,11 +101,26 @@ def _receiver(settings: Settings, given: Certificates, her_id: str, at: dt.datet
     paths = [*given.receiver, *([old] if old else [])]
     if not paths and given.address_register:
         yield _line(OK, "receiver", f"HER-id {her_id}: asked of {given.address_register} at each run")
+        yield from _register(settings, given)
         return
     if not paths:
         yield _line(WRONG, "receiver", f"no certificate of the receiver (HER-id {her_id})", "set certificates.receiver")
         return
     yield from _of_files("receiver", paths, Purpose.ENCRYPTION, given, her_id, at)
+
+
+def _register(settings: Settings, given: Certificates) -> Iterator[Line]:
+    """Whether the Address Register would be asked with a token; NHN's answers nobody without one."""
+    register, name = AddressRegister.of(given, DiskStore(settings.home)), "address register"
+    try:
+        told = register.look() if register else ""
+    except NprError as error:
+        yield _line(WRONG, name, error.what, error.fix)
+        return
+    if told:
+        yield _line(OK, name, told)
+    else:
+        yield _line(WARN, name, "no client of HelseID is given", "give certificates.address_register_client")
 
 
 def _of_files(

@@ -1,8 +1,7 @@
 """NHN's Address Register: who a HER-id is, and its current certificates.
 
 Belongs here: asking the CommunicationParty API (REST), and keeping its answers for twelve hours under NPR_HOME. Does
-not belong here: judging a certificate (``transforms.certificates``), access tokens (they come as a function of method
-and address, since a DPoP proof names both).
+not belong here: judging a certificate (``transforms.certificates``), access tokens (``pipelines.parties.helseid``).
 
 Paths and fields are those of navikt/ebxml-processor (certainty B) and of NHN's page on the API of 17.12.2025;
 Helsenorge keeps answers as long (12 h). An answer that is older is never used in place of a new one: a certificate that
@@ -14,7 +13,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,18 +22,20 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.home.store import DiskStore
+from schemas.config import Certificates, RegisterClient
 from schemas.errors import DataRefused, WrongUse
 from transforms.certificates import Purpose
 
 if TYPE_CHECKING:
     import httpx
 
+    from pipelines.parties.helseid import HelseId
+
 FRESH = dt.timedelta(hours=12)
 SECONDS = 20.0
 MOST_BYTES = 1_000_000
 OK = 200
 FOLDER = "address-register"
-Authorise = Callable[[str, str], Mapping[str, str]]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -71,19 +72,36 @@ class _Certificate(_Answer):
 
 
 class AddressRegister:
-    """One register. url: without path. authorise: (method, address) -> headers of the access token, or None."""
+    """One register. url: without path. client: of HelseID, which NHN's register wants; None: no token is shown."""
 
     def __init__(
         self,
         url: str,
         store: DiskStore,
-        authorise: Authorise | None = None,
+        client: RegisterClient | None = None,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._url = url.rstrip("/")
         self._store = store
-        self._authorise = authorise
+        self._client = client
         self._now = now
+
+    @classmethod
+    def of(cls, given: Certificates, store: DiskStore) -> AddressRegister | None:
+        """The one that the settings name, if they do."""
+        return cls(given.address_register, store, given.address_register_client) if given.address_register else None
+
+    def look(self) -> str:
+        """Whether the client gets a token, for ``npr doctor``. "": there is no client. Raises NprError."""
+        import httpx  # noqa: PLC0415 - takes a while
+
+        from pipelines.parties.helseid import Client, HelseId  # noqa: PLC0415 - the same
+
+        if not self._client:
+            return ""
+        with httpx.Client(timeout=SECONDS, follow_redirects=False) as http:
+            HelseId(Client.of(self._client), http).headers("GET", self._url)
+        return f"HelseID gives a token to {self._client.client_id} for {self._url}"
 
     def party(self, her_id: str) -> Party:
         """Who a HER-id is. DataRefused when it is not there, not in force, or the register cannot be asked."""
@@ -152,14 +170,12 @@ class AddressRegister:
     def _fetched(self, her_id: str, address: str) -> Any:  # noqa: ANN401
         import httpx  # noqa: PLC0415 - takes a while, and most runs have the answer
 
-        headers = {"Accept": "application/json", **(self._authorise("GET", address) if self._authorise else {})}
+        from pipelines.parties.helseid import Client, HelseId  # noqa: PLC0415 - the same
+
         try:
-            with (
-                httpx.Client(timeout=SECONDS, follow_redirects=False) as client,
-                client.stream("GET", address, headers=headers) as response,
-            ):
-                self._insist_answered(her_id, response)
-                return json.loads(_limited(response, her_id))
+            with httpx.Client(timeout=SECONDS, follow_redirects=False) as http:
+                tokens = HelseId(Client.of(self._client), http) if self._client else None
+                return self._told(her_id, address, http, tokens, again=tokens is not None)
         except httpx.HTTPError as error:
             raise DataRefused(
                 f"the Address Register cannot be asked for HER-id {her_id}: {type(error).__name__}",
@@ -169,11 +185,20 @@ class AddressRegister:
         except ValueError:
             raise _strange(her_id) from None
 
+    def _told(self, her_id: str, address: str, http: httpx.Client, tokens: HelseId | None, *, again: bool) -> Any:  # noqa: ANN401
+        """again: a call whose token is not taken, or whose proof wants a nonce, is made once more."""
+        headers = {"Accept": "application/json"} | (tokens.headers("GET", address) if tokens else {})
+        with http.stream("GET", address, headers=headers) as response:
+            if not (again and tokens and tokens.refused(address, response)):
+                self._insist_answered(her_id, response)
+                return json.loads(_limited(response, her_id))
+        return self._told(her_id, address, http, tokens, again=False)
+
     def _insist_answered(self, her_id: str, response: httpx.Response) -> None:
         if response.status_code == OK:
             return
         reasons = {
-            401: ("wants an access token", "set up the HelseID client (scope nhn:cp-api/access-v2-dpop)"),
+            401: ("wants an access token", "check npr.toml, [certificates.address_register_client]"),
             403: ("does not let this client in", "have the scope nhn:cp-api/access-v2-dpop granted"),
             404: ("does not know it, or it has no such certificate", "check the HER-id with the party"),
         }

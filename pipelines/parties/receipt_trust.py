@@ -83,7 +83,7 @@ class Believing:
     def _known(self, given: Certificates, her_id: str) -> Callable[[], list[x509.Certificate]] | None:
         if given.receiver_signing:
             return lambda: [one for path in given.receiver_signing for one in certificates_in(path)]
-        if given.address_register and not (given.trust and given.receiver_organisations):
-            register = AddressRegister(given.address_register, self.store)
+        register = AddressRegister.of(given, self.store)
+        if register and not (given.trust and given.receiver_organisations):
             return lambda: [register.certificate(her_id, Purpose.SIGNING)]
         return None

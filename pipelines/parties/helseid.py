@@ -1,7 +1,8 @@
 """Access tokens of HelseID: client credentials with private_key_jwt, bound to a key of ours by DPoP (RFC 9449).
 
 Belongs here: assertion, proof, the nonce dance, keeping a token until shortly before it expires. Does not belong here:
-the APIs that want the token. Forms: HelseID's pages and navikt/emottak-edi-adapter (nhn-transport.md 4.1, certainty B).
+the APIs that want the token (``pipelines.channels.edi20``, ``pipelines.parties.address_register``). Forms: HelseID's
+pages and navikt/emottak-edi-adapter (nhn-transport.md 4.1, certainty B).
 
 No message of these functions holds a token, a proof or a byte of a key.
 """
@@ -23,14 +24,22 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from pipelines.channels.common import refused
 from pipelines.parties.keys import insist_private
-from schemas.errors import WrongUse
+from schemas.config import HelseIdClient
+from schemas.errors import DataRefused, WrongUse
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS: Final = 30  # HelseID takes no more than 60
 EARLY_SECONDS: Final = 30  # a token is given up so long before it expires
-OK, BAD_REQUEST, SERVER_ERROR = 200, 400, 500
+OK, BAD_REQUEST, UNAUTHORISED, SERVER_ERROR = 200, 400, 401, 500
+
+
+class NoToken(DataRefused):
+    """HelseID gives no token. retryable: it may do so later as all is."""
+
+    def __init__(self, what: str, *, where: str, fix: str, retryable: bool) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,18 @@ class Client:
     scope: str
     key: RSAKey | ECKey
     key_id: str = ""
+
+    @classmethod
+    def of(cls, given: HelseIdClient) -> Client:
+        """As the settings have it, with its key read. WrongUse when others may read the key, or it is none."""
+        return cls(
+            token_url=given.token_url,
+            issuer=given.issuer or _origin(given.token_url),
+            client_id=given.client_id,
+            scope=given.scope,
+            key=private_key(given.key),
+            key_id=given.key_id,
+        )
 
 
 def private_key(path: Path) -> RSAKey | ECKey:
@@ -58,7 +79,9 @@ def private_key(path: Path) -> RSAKey | ECKey:
         if isinstance(key, RSAKey | ECKey) and key.is_private:
             return key
     raise WrongUse(
-        f"{path}: holds no private RSA or EC key", where="npr.toml, channels.key", fix="give it as PEM or as one JWK"
+        f"{path}: holds no private RSA or EC key",
+        where="npr.toml, key of the HelseID client",
+        fix="give it as PEM or as one JWK",
     )
 
 
@@ -79,17 +102,22 @@ class HelseId:
         self._nonces: dict[str, str] = {}
 
     def headers(self, method: str, url: str) -> dict[str, str]:
-        """Authorization and a fresh proof for one call. NotHandedOver where no token can be had."""
+        """Authorization and a fresh proof for one call. NoToken where none can be had."""
         if not self._token or time.monotonic() > self._until:
             self._fetch()
         proof = self._proof(method, url, token=self._token)
         return {"Authorization": f"DPoP {self._token}", "DPoP": proof}
 
-    def forget(self) -> None:
-        """Give the token up: an API did not take it."""
-        self._token = ""
+    def refused(self, url: str, response: httpx.Response) -> bool:
+        """Whether an API did not take the token or wants a nonce, so that the same call may be made once more."""
+        if response.status_code != UNAUTHORISED:
+            return False
+        self._heed(url, response)
+        if "DPoP-Nonce" not in response.headers:
+            self._token = ""
+        return True
 
-    def heed(self, url: str, response: httpx.Response) -> None:
+    def _heed(self, url: str, response: httpx.Response) -> None:
         """Keep the nonce that a server asks for in proofs to come."""
         if nonce := response.headers.get("DPoP-Nonce"):
             self._nonces[_origin(url)] = nonce
@@ -107,7 +135,7 @@ class HelseId:
         except (ValueError, KeyError, TypeError):
             token, seconds, bound = "", 0.0, False
         if response.status_code != OK or not bound:
-            raise refused(
+            raise NoToken(
                 f"HelseID gives no DPoP token to client {self._client.client_id} (HTTP {response.status_code})",
                 where=url,
                 fix="check client_id, key, key_id and scope with HelseID's self-service, and this machine's clock",
@@ -127,13 +155,13 @@ class HelseId:
         try:
             response = self._http.post(url, data=form, headers={"DPoP": self._proof("POST", url)})
         except httpx.HTTPError as error:
-            raise refused(
+            raise NoToken(
                 f"HelseID cannot be asked for a token: {type(error).__name__}",
                 where=url,
                 fix="check the line to it, then run again",
                 retryable=True,
             ) from None
-        self.heed(url, response)
+        self._heed(url, response)
         return response
 
     def _assertion(self) -> str:

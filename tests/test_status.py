@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.cli import cli
 from pipelines.scheduling.agenda import today
-from pipelines.scheduling.status import coming, status
+from pipelines.scheduling.status import coming, sentences, status
 from pipelines.settings import load_settings
 
 # What takes longest to load and tells nothing of a calendar or a ledger.
@@ -66,6 +66,25 @@ def test_next_goes_by_the_rehearsed_day(tmp_path: Path) -> None:
     settings = load_settings(config=file, home=tmp_path)
     told = coming(status(settings, dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)))
     assert {one["period"] for one in told} == {"2019-A", "2020-M01", "2020-M02", "2020-M03", "2020-T1", "2020-M05"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        ("", []),
+        ("M01 a 1 x", ["2020-M01 of a: x."]),
+        ("M01 a 1 x|M01 b 1 x", ["2020-M01 of a, b: x."]),
+        ("M01 a 1 x|M01 b 1 x|M02 a 1 x|M02 b 1 x", ["2020-M01, 2020-M02 of a, b: x."]),
+        ("M01 a 1 x|M01 b 1 y|M02 a 1 x|M02 b 1 y", ["2020-M01, 2020-M02 of a: x.", "2020-M01, 2020-M02 of b: y."]),
+        ("T1 a 2 x|M01 a 1 x", ["2020-T1 (submission 2), 2020-M01 of a: x."]),
+        ("M01 a 1 x|M01 b 1 x|M01 c 1 x|M01 d 1 x", ["2020-M01 of a, b, c, d: x."]),
+        ("M01 a 1 x|M01 b 1 x|M01 c 1 x|M01 d 1 x|M01 e 1 x", ["2020-M01 of a, b, c and 2 more units: x."]),
+    ],
+)
+def test_what_has_the_same_reason_shares_a_sentence(rows: str, lines: list[str]) -> None:
+    names = ("period", "unit", "submission", "why")
+    given = [dict(zip(names, row.split(), strict=True)) for row in rows.split("|") if row]
+    assert sentences([row | {"period": f"2020-{row['period']}"} for row in given]) == lines
 
 
 def told(tmp_path: Path, since: str) -> Path:

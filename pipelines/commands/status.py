@@ -90,7 +90,7 @@ def register(
 def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]:
     """Say in one sentence each what runs next, when and why."""
     from pipelines.scheduling.agenda import insist_units  # noqa: PLC0415
-    from pipelines.scheduling.status import coming  # noqa: PLC0415
+    from pipelines.scheduling.status import coming, sentences  # noqa: PLC0415
     from pipelines.scheduling.status import status as look  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]
     insist_units(settings, units)
     found = look(settings, dt.datetime.now(dt.UTC))
     rows = [row for row in coming(found) if not units or row["unit"] in units]
-    return rows, "\n".join(row["sentence"] for row in rows) or "nothing is due, and nothing opens within a month"
+    return rows, "\n".join(sentences(rows)) or "nothing is due, and nothing opens within a month"
 
 
 def table(cells: Sequence[Cell], *, everything: bool = False) -> str:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from pipelines.exchange.sending import resume
 from pipelines.scheduling.notices import tell
-from pipelines.scheduling.status import Status, coming, status
+from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings
 from transforms.matrix import Cell, is_red
 
@@ -52,7 +52,7 @@ def _metadata(found: Status) -> dict[str, Any]:
             schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in COLUMNS]),
         ),
         "not shown": max(0, len(shown) - SHOWN),
-        "next": dg.MetadataValue.md("\n".join(f"- {row['sentence']}" for row in coming(found)[:SHOWN]) or "nothing"),
+        "next": dg.MetadataValue.md("\n".join(f"- {line}" for line in sentences(coming(found))[:SHOWN]) or "nothing"),
     }
 
 

@@ -23,6 +23,7 @@ from transforms.starting import Step
 
 UNDERWAY = OPEN | {State.HANDED_OVER, State.ACKNOWLEDGED}
 SOON_DAYS = 31
+SHOWN_UNITS = 3
 _WHEN = {
     "prepare": "at the next tick of its schedule",
     "resubmit": "at the next tick of its schedule",
@@ -114,6 +115,23 @@ def coming(found: Status) -> list[dict[str, str]]:
     ]
 
 
+def sentences(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What ``coming`` gave, for a person: reports and units of which the same is said share one sentence."""
+    units: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        which = row["period"] if row["submission"] == "1" else f"{row['period']} (submission {row['submission']})"
+        units.setdefault((which, row["why"]), []).append(row["unit"])
+    reports: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (which, why), names in units.items():
+        reports.setdefault((tuple(names), why), []).append(which)
+    return [f"{', '.join(some)} of {_names(names)}: {why}." for (names, why), some in reports.items()]
+
+
+def _names(names: Sequence[str]) -> str:
+    rest = len(names) - SHOWN_UNITS
+    return ", ".join(names) if rest <= 1 else f"{', '.join(names[:SHOWN_UNITS])} and {rest} more units"
+
+
 def _of_step(step: Step) -> dict[str, str]:
     if step.what == "wait":
         text = f"waits: {step.why}"
@@ -129,5 +147,6 @@ def _said(period: str, unit: str, submission: int, what: str, text: str) -> dict
         "unit": unit,
         "submission": str(submission),
         "what": what,
+        "why": text,
         "sentence": f"{period} {unit}{which}: {text}.",
     }

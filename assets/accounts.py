@@ -1,7 +1,7 @@
 """The row account of a partition, from the records of its stages.
 
 Belongs here: putting the figures of snapshot, staging and scope together. Does not belong here: the rule that they must
-close (``transforms.accounting``).
+close (``transforms.extract.accounting``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from assets.lake import current
 from assets.ports import Run
 from schemas.records import Account as AccountRecord
 from schemas.records import Scoped, Snapshot, Staged
-from transforms.accounting import Account, close
+from transforms.extract.accounting import Account, close
 
 
 def accounts(run: Run) -> dict[str, AccountRecord]:

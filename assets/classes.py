@@ -1,7 +1,7 @@
 """What is kept of a submission so that a later one of the same period can be held against it.
 
 Belongs here: reading staged rows batch by batch, writing and reading what is kept. Does not belong here: what counts as
-a change (``transforms.submission_diff``).
+a change (``transforms.content.submission_diff``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from assets.ports import Run
 from schemas.contract import load_contract
 from schemas.errors import DataRefused
 from schemas.records import Scoped, Staged
-from transforms import submission_diff
-from transforms.scope import carried, in_scope
+from transforms.content import submission_diff
+from transforms.extract.scope import carried, in_scope
 
 NAME = "classes.parquet"
 

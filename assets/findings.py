@@ -1,7 +1,7 @@
 """Stage 5: content rules over the class tables, and identity against activity.
 
 Belongs here: reading class tables batch by batch, writing findings. Does not belong here: the rules
-(``schemas/rules``, ``transforms.findings``), identity against activity (``assets.identity``).
+(``schemas/rules``, ``transforms.content.findings``), identity against activity (``assets.identity``).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from schemas.errors import DataRefused
 from schemas.layout import Layout
 from schemas.records import Findings, MessageRows, MessageSet, Snapshot, Staged
 from schemas.rulebook import CONSEQUENCES, rulebook
-from transforms.class_tables import nodes_of_patients
-from transforms.findings import SCHEMA, Found, dropped_units, find, roles, with_roles
+from transforms.content.findings import SCHEMA, Found, dropped_units, find, roles, with_roles
+from transforms.message.class_tables import nodes_of_patients
 from transforms.rules.plan import Plan, plan
 
 DROPPING = ("drop_message", "drop_record")

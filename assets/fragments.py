@@ -1,7 +1,7 @@
 """Stage 6: the XML of each patient.
 
 Belongs here: rendering class tables batch by batch and writing bytes with the place where each patient ends. Does not
-belong here: the renderer (``transforms.render``), putting patients into parts (``assets.shipments``).
+belong here: the renderer (``transforms.message.render``), putting patients into parts (``assets.shipments``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import polars as pl
 from assets.lake import IDENTITY_MODULES, current, message_path, read
 from assets.ports import Run
 from schemas.records import Batch, Fragments, FragmentSet, MessageRows, MessageSet, Staged
-from transforms.class_tables import nodes_of_patients
-from transforms.render import render_patients
+from transforms.message.class_tables import nodes_of_patients
+from transforms.message.render import render_patients
 
 
 def fragments(run: Run) -> FragmentSet:

@@ -15,7 +15,7 @@ import polars as pl
 from assets.ports import Run
 from schemas.contract import Table
 from schemas.errors import DataRefused
-from transforms import decoding
+from transforms.extract import decoding
 
 RECORD = "snapshot.json"
 ROW_GROUP = 100_000

@@ -1,7 +1,7 @@
 """The guard around everything that leaves: fail closed.
 
 Belongs here: reading what is about to leave (bytes before encryption, finished mails, identity class table, records)
-and stopping. Does not belong here: what is a breach (``transforms.guard``).
+and stopping. Does not belong here: what is a breach (``transforms.content.guard``).
 
 Three places ask it: the first stage, before anything is kept of an extract; the packing of each part, with the bytes
 that are about to be encrypted; and whoever hands a submission over, right before (``guard``). There is no switch. What
@@ -24,8 +24,8 @@ from schemas.contract import load_contract
 from schemas.errors import Bug, DataRefused, NprError, of_system
 from schemas.guard import PROFILES, REHEARSAL, VERSION, Inspected, guard_facts
 from schemas.records import FileRecord, FragmentSet, Key, Manifest, MessageSet, Snapshot, digest
-from transforms import guard as judge
-from transforms.guard import Breach, Expected
+from transforms.content import guard as judge
+from transforms.content.guard import Breach, Expected
 
 SHOWN = 20
 ACTIVITY_FILES = ("episodes", "referrals")

@@ -1,7 +1,8 @@
 """Figures of a report kept for later ones, and the guards that compare them with earlier submissions.
 
 Belongs here: reading staged rows batch by batch, finding the submission to compare with, stopping what nobody has
-confirmed. Does not belong here: what is unlike (``transforms.drift``), what has changed (``transforms.overlap``).
+confirmed. Does not belong here: what is unlike (``transforms.content.drift``), what has changed
+(``transforms.content.overlap``).
 
 What is kept of a submission lies with it (``kept/``): counts, and for each episode a pseudonym and a keyed hash. No
 later run changes it.
@@ -23,9 +24,9 @@ from schemas.errors import DataRefused
 from schemas.period import Period, period_keys
 from schemas.records import Key, Manifest, Scoped, Snapshot, Staged
 from schemas.submission_states import OPEN, STANDING, State
-from transforms import drift, overlap
-from transforms.decided import in_force
-from transforms.scope import TELLING, as_of, carried, in_scope
+from transforms.content import drift, overlap
+from transforms.content.decided import in_force
+from transforms.extract.scope import TELLING, as_of, carried, in_scope
 
 LAYER = "finding"
 FIGURES, EPISODES, GUARDS, OVERLAP = "figures", "episode_keys", "guards", "overlap"

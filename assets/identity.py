@@ -1,7 +1,7 @@
 """Identity within stages 4 and 5: what NPR gets of an identity, and whether identity and activity agree.
 
 Belongs here: reading the tables of both trees, writing flags to the identity tree and counts and pseudonyms to the
-other. Does not belong here: the decisions (``transforms.identity_rules``), test data
+other. Does not belong here: the decisions (``transforms.content.identity_rules``), test data
 (``assets.guard``).
 
     NPR_HOME/identity/lake/message/ide_settled        numbers that are not sent as delivered, and why
@@ -26,8 +26,8 @@ from schemas.errors import DataRefused
 from schemas.identity_rules import NPRID_REG, identity_rules
 from schemas.layout import Layout
 from schemas.records import MessageRows, MessageSet, Snapshot, Staged
-from transforms import identity_rules as rules
-from transforms.findings import SCHEMA
+from transforms.content import identity_rules as rules
+from transforms.content.findings import SCHEMA
 from transforms.pseudonyms import pseudonyms
 
 IDE = "ide"
@@ -40,7 +40,7 @@ SHOWN = 5
 class Agreement:
     """Identity against activity, empty where no identities are reported.
 
-    findings: ``transforms.findings.SCHEMA``; they hold no number. nprid_reg: flag -> patients.
+    findings: ``transforms.content.findings.SCHEMA``; they hold no number. nprid_reg: flag -> patients.
     """
 
     findings: pl.DataFrame

@@ -1,8 +1,8 @@
 """How large a finished part may be, by what it leaves through: one limit for each thing that has one.
 
 Belongs here: putting settings, the year of the data and the channels of a unit together. Does not belong here: where a
-part ends (``transforms.split``), how large a mail or a request becomes (``transforms.packing``,
-``transforms.edi20_request``).
+part ends (``transforms.shipping.split``), how large a mail or a request becomes (``transforms.shipping.packing``,
+``transforms.shipping.edi20_request``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from assets.ports import Run
 from schemas.config import ChannelSettings, Edi20Settings
 from schemas.errors import WrongUse
 from schemas.receivers import default_limit, nhn_ceiling
-from transforms import edi20_request
-from transforms.dressing import SAMPLE_IDS, Dress
-from transforms.packing import SIGNATURE_ROOM, packed_size_of_payload
-from transforms.split import Bound, Limits
+from transforms.shipping import edi20_request
+from transforms.shipping.dressing import SAMPLE_IDS, Dress
+from transforms.shipping.packing import SIGNATURE_ROOM, packed_size_of_payload
+from transforms.shipping.split import Bound, Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Stage 4: one table per NPR class and module.
 
 Belongs here: going through the patients batch by batch and writing class tables, those of ``ide`` apart. Does not
-belong here: how a contract row becomes a class row (``transforms.class_tables``).
+belong here: how a contract row becomes a class row (``transforms.message.class_tables``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from schemas.contract import Contract
 from schemas.errors import DataRefused
 from schemas.layout import Layout
 from schemas.records import MessageRows, MessageSet, SchemaUse, Scoped, Snapshot, Staged
-from transforms.class_tables import build, nodes_of_patients, with_content
-from transforms.coverage import gaps
-from transforms.scope import as_of, in_scope
-from transforms.shell import shell_tables
+from transforms.extract.scope import as_of, in_scope
+from transforms.message.class_tables import build, nodes_of_patients, with_content
+from transforms.message.shell import shell_tables
+from transforms.model.coverage import gaps
 
 
 def messages(run: Run) -> MessageSet:

@@ -1,8 +1,9 @@
 """One message into parts: planned, validated, read by the guard, packed and written, one part at a time.
 
 Belongs here: reading fragments, the XSD over every part, files and their digests. Does not belong here: where a part
-ends (``transforms.split``), how large it may be (``assets.limits``), what it says of sender and receiver
-(``transforms.dressing``), how it is packed (``transforms.packing``), the manifest (``assets.manifests``).
+ends (``transforms.shipping.split``), how large it may be (``assets.limits``), what it says of sender and receiver
+(``transforms.shipping.dressing``), how it is packed (``transforms.shipping.packing``), the manifest
+(``assets.manifests``).
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from schemas.lokalident import lokalident
 from schemas.records import MessageOut, MessageRows, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.versions import message_type
 from schemas.xsd import compile_with_head, validate_stream
-from transforms import packing, split
-from transforms.class_tables import nodes_of_patients
-from transforms.dressing import SAMPLE_IDS, Dress, Parties
-from transforms.envelope import content_pieces, content_size, head
+from transforms.message.class_tables import nodes_of_patients
+from transforms.message.render import render_shell
 from transforms.pseudonyms import pseudonyms
-from transforms.render import render_shell
+from transforms.shipping import packing, split
+from transforms.shipping.dressing import SAMPLE_IDS, Dress, Parties
+from transforms.shipping.envelope import content_pieces, content_size, head
 
 if TYPE_CHECKING:
     from lxml.etree import XMLSchema

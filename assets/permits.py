@@ -16,7 +16,7 @@ from schemas.errors import DataRefused
 from schemas.period import Period, period_keys
 from schemas.records import Key, Manifest
 from schemas.submission_states import STANDING, State
-from transforms.decided import Overridden, overridden
+from transforms.content.decided import Overridden, overridden
 
 
 def overrides(run: Run, found: Mapping[str, int]) -> list[Overridden]:

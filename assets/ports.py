@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # polars, cryptography and lxml: the ledger alone needs none 
     from cryptography import x509
 
     from transforms.code_validity import CodeTables
-    from transforms.ebms import Signer
+    from transforms.shipping.ebms import Signer
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -2,7 +2,7 @@
 
 Belongs here: going through the queries of a source of kind "database", control totals, the order of rows. Does not
 belong here: connections, credentials and dialects (``pipelines.database``), what a value is as text
-(``transforms.typed_text``).
+(``transforms.extract.typed_text``).
 
 All queries run in one transaction, so that they see one moment; it ends before anything is sorted. A query yields its
 rows in any order and in batches of any size; rows are put into the order of their content, so that the snapshot
@@ -41,7 +41,7 @@ from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
 from schemas.guard import REHEARSAL
 from schemas.records import FileRecord, Snapshot, digest
-from transforms.typed_text import as_text, matched
+from transforms.extract.typed_text import as_text, matched
 
 PRODUCTION = "production"
 # The bar would be printed into what --json prints.

@@ -1,7 +1,7 @@
 """The rendered patients of one module as one long run of bytes, read piece by piece.
 
 Belongs here: finding the bytes of a range of patients across batch files. Does not belong here: making them
-(``assets.fragments``) or deciding ranges (``transforms.split``).
+(``assets.fragments``) or deciding ranges (``transforms.shipping.split``).
 """
 
 from __future__ import annotations

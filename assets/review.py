@@ -19,11 +19,11 @@ from schemas.contract import Contract
 from schemas.decisions import Decision, DecisionKind
 from schemas.period import Period, period_keys
 from schemas.records import Key, MessageRows, MessageSet, Snapshot, Staged, digest
-from transforms import finding_ledger as life
-from transforms import verdict
-from transforms.class_tables import nodes_of_patients
-from transforms.decided import in_force
-from transforms.waiting_list import COLUMNS, waiting_list
+from transforms.content import finding_ledger as life
+from transforms.content import verdict
+from transforms.content.decided import in_force
+from transforms.content.waiting_list import COLUMNS, waiting_list
+from transforms.message.class_tables import nodes_of_patients
 
 LAYER = "finding"
 WAIVERS: dict[str, pl.DataType] = {

@@ -1,8 +1,8 @@
 """What the registry's dated requirements say of the messages of a run, for the manifest.
 
 Belongs here: which requirements a run can answer for, and by what. Does not belong here: the requirements
-(``schemas.requirements``), the ruling itself (``transforms.gates``), and stopping: schema and message faults stop the
-run where they are found, on any date (docs/requirements.md).
+(``schemas.requirements``), the ruling itself (``transforms.content.gates``), and stopping: schema and message faults
+stop the run where they are found, on any date (docs/requirements.md).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from schemas.layout import Layout
 from schemas.records import Findings, MessageOut, RulingOut, ShipmentOut
 from schemas.requirements import requirement
-from transforms.decided import Overridden
-from transforms.gates import gate
+from transforms.content.decided import Overridden
+from transforms.content.gates import gate
 
 OSLO = ZoneInfo("Europe/Oslo")
 DROPPING = ("drop_message", "drop_record")
@@ -36,8 +36,8 @@ def rulings(
 ) -> tuple[RulingOut, ...]:
     """The ruling of every requirement that a run can answer for, for each message. version: that of the data's year.
 
-    The head message is made with all that is asked of it or not at all (``transforms.envelope``), so it always holds.
-    Use of the validation service is not known here, and REQ-VALIDATION is not ruled on.
+    The head message is made with all that is asked of it or not at all (``transforms.shipping.envelope``), so it always
+    holds. Use of the validation service is not known here, and REQ-VALIDATION is not ruled on.
     """
     faults: Counter[str] = Counter()
     for part in shipments:

@@ -1,6 +1,7 @@
 """Stage 3: decide for every staged row whether the period reports it.
 
-Belongs here: going through the patients batch by batch. Does not belong here: the decision (``transforms.scope``).
+Belongs here: going through the patients batch by batch. Does not belong here: the decision
+(``transforms.extract.scope``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from assets.lake import current, growing, staged_batch
 from assets.ports import Run
 from schemas.errors import DataRefused
 from schemas.records import Scoped, Snapshot, Staged
-from transforms.scope import SCHEMA, decide
+from transforms.extract.scope import SCHEMA, decide
 
 
 def scope(run: Run) -> Scoped:

@@ -21,8 +21,8 @@ from assets.parts import Bench
 from assets.ports import LopenrTaken, Run
 from schemas.receivers import Receiver
 from schemas.records import Findings, FragmentSet, Manifest, MessageSet, Snapshot, Submission, digest
-from transforms.addressing import insist_agreement
-from transforms.dressing import Parties
+from transforms.shipping.addressing import insist_agreement
+from transforms.shipping.dressing import Parties
 
 RACES = 5  # how often other units of an institution may be faster before a person is told
 

@@ -27,7 +27,7 @@ from schemas.contract import Contract, Table
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
 from schemas.records import FileRecord, Snapshot, digest
-from transforms import decoding
+from transforms.extract import decoding
 
 CHUNK = 1 << 20
 TAIL = 1 << 16

@@ -28,7 +28,7 @@ from schemas.contract import Contract, load_contract
 from schemas.errors import DataRefused, WrongUse
 from schemas.extract_file import DeliveredFile, ExtractFile
 from schemas.records import FileRecord, digest
-from transforms import decoding
+from transforms.extract import decoding
 
 RAW = re.compile(r"^(?P<name>[A-Za-z_][A-Za-z0-9_]*)\.(csv|csv\.gz|parquet)$")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -1,7 +1,8 @@
 """Stage 2: from the snapshot to typed, checked tables, with a quarantine for what fails.
 
-Belongs here: going through the tables slice by slice. Does not belong here: what is a fault (``transforms.checks``,
-``transforms.relations``). Two passes: rows in themselves, then keys and references of all tables together.
+Belongs here: going through the tables slice by slice. Does not belong here: what is a fault
+(``transforms.extract.checks``, ``transforms.extract.relations``). Two passes: rows in themselves, then keys and
+references of all tables together.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from schemas.extract_file import Accepted
 from schemas.models import dtypes
 from schemas.period import Period
 from schemas.records import Snapshot, Staged
-from transforms import accounting, faults, relations
 from transforms.batches import borders
-from transforms.checks import check, insist
-from transforms.parse import parse
+from transforms.extract import accounting, faults, relations
+from transforms.extract.checks import check, insist
+from transforms.extract.parse import parse
 
 SLICE = 200_000
 ROW_GROUP = 20_000

@@ -46,12 +46,12 @@ with atheris.instrument_imports(include=INSTRUMENTED) if CHILD else nullcontext(
     from schemas.errors import DataRefused
     from schemas.feedback_fields import feedback_fields
     from schemas.receipts import read_receipt
-    from transforms import cms, ebms
     from transforms.answers import bounce, feedback
     from transforms.answers.reading import read
     from transforms.answers.told import Told
     from transforms.answers.transport import read_transport
     from transforms.answers.unpacking import LIMITS, Document, documents
+    from transforms.shipping import cms, ebms
 
 PASSWORD = "only-a-test"  # noqa: S105 - of archives made here
 PAYLOAD = b"x"

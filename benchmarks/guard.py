@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from guarded import numbers
 
-from transforms.envelope import HeadMessage, Party, head
-from transforms.guard import Expected, inspect, numbers_in
+from transforms.content.guard import Expected, inspect, numbers_in
+from transforms.shipping.envelope import HeadMessage, Party, head
 
 OWN = "900000022"
 GOAL_BYTES, GOAL_PERSONS = 25_000_000, 100_000

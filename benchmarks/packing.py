@@ -50,7 +50,7 @@ def make(episodes: int, folder: Path) -> None:
     A batch is 90 MB and deflate looks back 32 kB, so the repetition does not show.
     """
     from benchmarks.render import make_layout, make_tables  # noqa: PLC0415 - the measured processes need no polars
-    from transforms.render import render_patients  # noqa: PLC0415
+    from transforms.message.render import render_patients  # noqa: PLC0415
 
     rendered = render_patients(make_layout(), make_tables(min(episodes, BATCH)))
     size = len(rendered.data)
@@ -74,8 +74,8 @@ def _packing() -> Any:  # noqa: ANN401
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
     from pipelines.parties.rehearsal import make_rehearsal_receiver, make_rehearsal_sender  # noqa: PLC0415
-    from transforms.ebms import signer  # noqa: PLC0415
-    from transforms.packing import Packing, PackingIds  # noqa: PLC0415
+    from transforms.shipping.ebms import signer  # noqa: PLC0415
+    from transforms.shipping.packing import Packing, PackingIds  # noqa: PLC0415
 
     now = dt.datetime.now(dt.UTC)
     key, certificate = make_rehearsal_sender(now)
@@ -98,7 +98,7 @@ def _packing() -> Any:  # noqa: ANN401
 
 def deflate(folder: Path) -> Figures:
     """The bound of the splitter: one stream."""
-    from transforms.packing import compressor  # noqa: PLC0415
+    from transforms.shipping.packing import compressor  # noqa: PLC0415
 
     stream, size = compressor(), 0
     for piece in _pieces(folder):
@@ -110,7 +110,7 @@ def deflate_encrypt(folder: Path) -> Figures:
     """The bound of the whole: the same stream, and its cipher."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
 
-    from transforms.packing import compressor  # noqa: PLC0415
+    from transforms.shipping.packing import compressor  # noqa: PLC0415
 
     stream = compressor()
     cipher = Cipher(algorithms.AES256(secrets.token_bytes(32)), modes.CBC(secrets.token_bytes(16))).encryptor()
@@ -121,8 +121,8 @@ def deflate_encrypt(folder: Path) -> Figures:
 
 
 def _parts(folder: Path, packing: Any, fed: list[int]) -> Iterator[Any]:  # noqa: ANN401
-    from transforms.packing import packed_size_of_payload  # noqa: PLC0415
-    from transforms.split import Around, Bound, Limits, plan_parts_gzip  # noqa: PLC0415
+    from transforms.shipping.packing import packed_size_of_payload  # noqa: PLC0415
+    from transforms.shipping.split import Around, Bound, Limits, plan_parts_gzip  # noqa: PLC0415
 
     ends = np.load(folder / "ends.npy")
     data = (folder / "patients.xml").open("rb")
@@ -149,7 +149,7 @@ def split(folder: Path) -> Figures:
 
 def whole(folder: Path) -> Figures:
     """Finished, signed mails on disk."""
-    from transforms.packing import mail_pieces  # noqa: PLC0415
+    from transforms.shipping.packing import mail_pieces  # noqa: PLC0415
 
     packing = _packing()
     sizes = []
@@ -164,7 +164,7 @@ def whole(folder: Path) -> Figures:
 
 def memory(folder: Path) -> Figures:
     """A document of 50 MB that does not compress, from a file to a signed mail in a file, without gzip."""
-    from transforms.packing import mail_pieces  # noqa: PLC0415
+    from transforms.shipping.packing import mail_pieces  # noqa: PLC0415
 
     size = 50_000_000
     with (folder / "document").open("wb") as file:
@@ -194,7 +194,7 @@ def measured(way: str, folder: Path) -> Figures:
 
 
 def _alone(way: str, folder: Path) -> Figures:
-    import transforms.split  # noqa: F401, PLC0415 - imports are outside the clock for every way, and the making of keys
+    import transforms.shipping.split  # noqa: F401, PLC0415 - imports are outside the clock for every way, and the making of keys
 
     _packing()
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()

@@ -31,7 +31,7 @@ from lxml import etree
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from schemas.layout import Attribute, Layout, Node
-from transforms.render import render_patients
+from transforms.message.render import render_patients
 
 GOALS = {"lxml tree": 15.0, "lxml xmlfile": 5.0}
 OURS = "render_patients"

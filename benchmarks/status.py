@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 if TYPE_CHECKING:
     from pipelines.ledger.book import SqlLedger
     from pipelines.settings import Settings
-    from transforms.due import Due
+    from transforms.scheduling.due import Due
 
 LAST_YEAR = 2022  # the last with a published calendar
 GOAL_SECONDS = 1.0
@@ -154,7 +154,7 @@ def _submission(settings: Settings, ledger: SqlLedger, one: Due, end: str) -> No
     from pipelines.ledger.owner import owner  # noqa: PLC0415
     from schemas.records import Key  # noqa: PLC0415
     from schemas.submission_states import Event  # noqa: PLC0415
-    from transforms.drift import FIGURES  # noqa: PLC0415
+    from transforms.content.drift import FIGURES  # noqa: PLC0415
 
     if end == "nothing":
         return

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from schemas.layouts import load_layout  # noqa: E402 - after the path is set
-from transforms.render import render_patients, render_shell  # noqa: E402
+from transforms.message.render import render_patients, render_shell  # noqa: E402
 
 MB = 1_000_000
 RATIO, MOST_MB, AT_MB = 1.0, 96, 100

@@ -14,11 +14,11 @@ from schemas.identity_rules import identity_rules
 from schemas.model import Model, load_model
 from schemas.rulebook import coverage, rulebook
 from schemas.versions import FOLDER
-from transforms.calendar_page import calendar_page
-from transforms.contract_page import contract_page
-from transforms.messages_page import message_pages, messages_page
-from transforms.rules_page import rules_page
-from transforms.xsd_text import message_xsd, shared_xsd
+from transforms.model.xsd_text import message_xsd, shared_xsd
+from transforms.pages.calendar import calendar_page
+from transforms.pages.contract import contract_page
+from transforms.pages.messages import message_pages, messages_page
+from transforms.pages.rules import rules_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 MESSAGES = DOCS / "messages"

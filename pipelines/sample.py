@@ -1,7 +1,7 @@
 """Writes the sample hospital and load data as extracts: data files and ``extract.toml``.
 
 Belongs here: files, formats and the command line of the sample. Does not belong here: what the rows say
-(``transforms.sample``).
+(``transforms.sample.hospital``).
 
 The two units show two ways of writing: nordfjell in UTF-8 with semicolons and decimal comma, which a reader must find
 out; sorvik in Windows-1252 with commas and decimal point, which its ``extract.toml`` states.
@@ -22,7 +22,7 @@ import polars as pl
 from schemas.contract import CURRENT
 from schemas.errors import NprError
 from schemas.extract_file import Accepted, Encoding
-from transforms.sample import TAKEN, TWO_YEARS, YEAR_2020, Frames, as_text, generate, profile_of, with_faults
+from transforms.sample.hospital import TAKEN, TWO_YEARS, YEAR_2020, Frames, as_text, generate, profile_of, with_faults
 
 Format = Literal["csv", "parquet"]
 SEED = 2020

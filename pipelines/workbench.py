@@ -31,9 +31,9 @@ from schemas.period import Period
 from schemas.receivers import Receiver, receiver
 from schemas.records import Key
 from schemas.reporting import modules_allowed
-from transforms.certificates import Holder, Purpose, newest
-from transforms.cms import KeyPair
-from transforms.ebms import Signer, signer
+from transforms.shipping.certificates import Holder, Purpose, newest
+from transforms.shipping.cms import KeyPair
+from transforms.shipping.ebms import Signer, signer
 
 PIPELINE = f"npr-pipeline {version('npr-pipeline')}"
 RECEIVER, SENDER = "receiver", "sender"

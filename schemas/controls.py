@@ -1,7 +1,7 @@
 """The register's own control of each attribute: type, mandatory, code, range, and what it does to what fails.
 
 Belongs here: the typed controls and the checked reader of ``schemas/controls/``. Does not belong here: judging a
-message by them (``transforms.control_check``). Source: the annotations of XPR hst and ipl 56.0.0
+message by them (``transforms.validation.controls``). Source: the annotations of XPR hst and ipl 56.0.0
 (hdir/DHHR.API@eaac238), of the same information model; no such file of ord is public, so for other modules they are
 certainty C.
 Patterns are ours, in the part of regular expressions that Python and XML Schema share, for a whole value.

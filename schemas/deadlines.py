@@ -2,7 +2,7 @@
 
 Belongs here: rows of ``schemas/calendar/deadlines.csv`` as printed, ``corrections.csv``, ``tables.toml``, and what a
 row may not say. Does not belong here: who owes a report (``schemas.reporting``), drafts on disk
-(``pipelines.home.calendar``) and how they are made (``transforms.proposal``), today's date. Sources:
+(``pipelines.home.calendar``) and how they are made (``transforms.scheduling.proposal``), today's date. Sources:
 ``docs/calendar.md``.
 """
 

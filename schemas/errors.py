@@ -1,7 +1,7 @@
 """Errors meant for the person at the keyboard.
 
 Belongs here: exceptions that are shown without a traceback, with what, where, rule and fix. Does not belong here:
-faults of single rows (those are records, see ``transforms.faults``) and bugs (any other exception is one).
+faults of single rows (those are records, see ``transforms.extract.faults``) and bugs (any other exception is one).
 
 None of these may carry a value out of a row: no number, name or date of a patient.
 """

@@ -1,7 +1,7 @@
 """``extract.toml``: what the hospital says of its delivery, as a typed record.
 
 Belongs here: the shape of the file and the acceptance of known faults. Does not belong here: reading data files,
-or deciding whether the run may go on (``transforms.accounting``).
+or deciding whether the run may go on (``transforms.extract.accounting``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the guard holds a submission against, read from ``schemas/guard/guard.toml``, and the record of what it read.
 
 Belongs here: who may be addressed in which profile, words that mean a test system, and the typed figures of an
-inspection. Does not belong here: judging (``transforms.guard``), series of numbers (``schemas.identity_facts``).
+inspection. Does not belong here: judging (``transforms.content.guard``), series of numbers
+(``schemas.identity_facts``).
 
 The HER-ids stand here once more, beside ``schemas/receivers``, on purpose: a wrong entry in one of the two is then
 found out, and does not send a rehearsal to the register.

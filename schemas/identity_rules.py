@@ -1,7 +1,7 @@
 """Texts of the rules about identities, read from ``schemas/identity/rules.toml``, and NPR's flags of the person link.
 
 Belongs here: the typed text of a rule, its reader, and the labels of ``nprid_reg``. Does not belong here: deciding
-(``transforms.identity_rules``).
+(``transforms.content.identity_rules``).
 """
 
 from __future__ import annotations

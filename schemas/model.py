@@ -1,7 +1,7 @@
 """Reader of the message model as data (``schemas/npr/model/``): what each module of each version is made of.
 
 Belongs here: the tables, checked and typed, and picking from them what holds for one module of one version. Does not
-belong here: the text of an XSD (``transforms.xsd_text``), or layouts, which are read from XSDs, ours or official
+belong here: the text of an XSD (``transforms.model.xsd_text``), or layouts, which are read from XSDs, ours or official
 (``schemas.layouts``).
 
 A row holds for the versions ``from`` to ``to``, both included, empty = open, so that what changed between two versions

@@ -1,7 +1,7 @@
 """Pandera models made from the extract contract.
 
-Belongs here: one DataFrameSchema per contract table, and the Polars types of its columns. Does not belong here:
-running them (``transforms.checks``), keys, references and rules between columns (``transforms.relations``).
+Belongs here: one DataFrameSchema per contract table, and the Polars types of its columns. Does not belong here: running
+them (``transforms.extract.checks``), keys, references and rules between columns (``transforms.extract.relations``).
 """
 
 from __future__ import annotations

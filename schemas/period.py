@@ -1,7 +1,8 @@
 """The reporting period: one frozen type, parsed from its key and nothing else.
 
 Belongs here: the grammar of keys, the end of a period, the kinds of report (``schemas/calendar/kinds.toml``). Does not
-belong here: who reports what by when (``schemas.reporting``), and which rows belong to a period (``transforms.scope``).
+belong here: who reports what by when (``schemas.reporting``), and which rows belong to a period
+(``transforms.extract.scope``).
 """
 
 from __future__ import annotations

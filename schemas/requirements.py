@@ -1,7 +1,7 @@
 """The registry's dated requirements as typed records, read from ``schemas/requirements/requirements.toml``.
 
 Belongs here: what is required, from when, of which messages, with source and certainty. Does not belong here: judging a
-message or a date (``transforms.gates``).
+message or a date (``transforms.content.gates``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The catalogue of content rules, read from ``schemas/rules/*.toml``, one file for each theme.
 
 Belongs here: the typed rule, its reader, and the refusal of a rule that cannot be trusted. Does not belong here:
-evaluating rules (``transforms.findings``), and what the model has (``transforms.rules.plan`` asks the layouts).
+evaluating rules (``transforms.content.findings``), and what the model has (``transforms.rules.plan`` asks the layouts).
 """
 
 from __future__ import annotations

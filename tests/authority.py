@@ -15,7 +15,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from pipelines.parties.rehearsal import key_usage
-from transforms.certificates import Purpose
+from transforms.shipping.certificates import Purpose
 
 DAY = timedelta(days=1)
 

@@ -22,10 +22,10 @@ from schemas.config import Config, FolderSettings
 from schemas.receivers import receiver
 from schemas.records import Manifest, ShipmentOut
 from schemas.versions import message_type
-from transforms.certificates import Purpose
-from transforms.ebms import Signer, signer
-from transforms.envelope import HeadMessage, Party, head
-from transforms.packing import Packing, ids_of, pack
+from transforms.shipping.certificates import Purpose
+from transforms.shipping.ebms import Signer, signer
+from transforms.shipping.envelope import HeadMessage, Party, head
+from transforms.shipping.packing import Packing, ids_of, pack
 
 BODY = b'<Melding xmlns="http://www.npr.no/xmlstds/57_0_1" lopenr="1">' + b"x" * 200 + b"</Melding>"
 

@@ -47,8 +47,8 @@ from schemas.errors import NprError, of_system
 from schemas.records import Manifest, PartIds, ShipmentOut, Submission
 from schemas.sending import Answer, Presence, Receipt, SentPart, TransportState
 from schemas.submission_states import OPEN, Event, State
-from transforms.ebms import message_id_of
-from transforms.packing import mail_id_of
+from transforms.shipping.ebms import message_id_of
+from transforms.shipping.packing import mail_id_of
 
 World = Mapping[str, str]
 """What a process must know of the servers that run for it."""

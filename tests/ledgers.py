@@ -19,7 +19,7 @@ from pipelines.settings import Settings
 from schemas.config import Config, Unit
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.submission_states import Event
-from transforms.drift import FIGURES
+from transforms.content.drift import FIGURES
 
 NOW = dt.datetime(2020, 5, 5, 9, 0, tzinfo=dt.UTC)
 T1, M02 = Key(period="2020-T1", unit="nordfjell"), Key(period="2020-M02", unit="nordfjell")

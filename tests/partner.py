@@ -21,7 +21,7 @@ from cryptography import x509
 from lxml import etree
 from servers import wanting
 
-from transforms.certificates import Purpose
+from transforms.shipping.certificates import Purpose
 
 TOOLS = ("ripmime", "openssl", "xmlsec1")
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"

@@ -1,7 +1,7 @@
 """Known faults put into load data, all rules asked by the stages of a run, and the findings held against the faults.
 
 Belongs here: lists of codes for such a run, the stages up to findings, the comparison. Does not belong here: the faults
-(``transforms.sample_faults``).
+(``transforms.sample.faults``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from schemas.contract import load_contract
 from schemas.errors import DataRefused
 from schemas.records import Findings
 from transforms.code_validity import CodeTables, Edition, code_tables
-from transforms.sample import YEAR_2020, generate, profile_of
-from transforms.sample_faults import (
+from transforms.sample.faults import (
     CODES,
     FEEDING,
     ORGANISATIONS,
@@ -37,6 +36,7 @@ from transforms.sample_faults import (
     plants,
     spares,
 )
+from transforms.sample.hospital import YEAR_2020, generate, profile_of
 
 ROOT = Path(__file__).parent.parent
 UNIT = "nordfjell"

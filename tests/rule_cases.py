@@ -26,9 +26,9 @@ from schemas.layout import Layout, Node
 from schemas.layouts import load_layout
 from schemas.period import Period
 from schemas.rulebook import ContentRule, rulebook
-from transforms.class_tables import nodes_of_patients
 from transforms.code_validity import CodeTables, Edition, code_tables
-from transforms.findings import find
+from transforms.content.findings import find
+from transforms.message.class_tables import nodes_of_patients
 from transforms.rules.plan import Column, plan, resolve
 
 FOLDER = Path(__file__).parent / "rules"

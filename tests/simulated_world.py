@@ -19,8 +19,8 @@ from typing import Literal
 
 from schemas.deadlines import Deadline, readings, together
 from schemas.reporting import UnitKind
-from transforms.due import OSLO, Reporter
-from transforms.proposal import propose
+from transforms.scheduling.due import OSLO, Reporter
+from transforms.scheduling.proposal import propose
 
 MINUTE, HOUR, DAY = dt.timedelta(minutes=1), dt.timedelta(hours=1), dt.timedelta(days=1)
 NEVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)

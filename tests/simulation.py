@@ -4,7 +4,7 @@ Belongs here: time, runs that are killed, people who approve, the channel and th
 (``simulated_world``) has drawn. Does not belong here: any decision of the product, and judging it
 (``simulation_oracle``).
 
-Real are: what is due and what is started (``transforms.due``, ``transforms.starting``,
+Real are: what is due and what is started (``transforms.scheduling.due``, ``transforms.scheduling.starting``,
 ``pipelines.scheduling.scheduler``, ``pipelines.scheduling.automation``), the ledger with its tables on SQLite, in
 memory (``pipelines.ledger.book``), approving (``pipelines.exchange.sending``), and everything that stands before a
 hand-over, writes it down and settles doubt (``assets.dispatch``). Simulated are: the stages that make a message (a
@@ -58,8 +58,8 @@ from schemas.period import Period
 from schemas.records import Key, Manifest, MessageOut, PartIds, ShipmentOut, Snapshot, Submission
 from schemas.sending import Answer, Presence, Receipt, SentPart, StateRow, TransportState
 from schemas.submission_states import OPEN, Event
-from transforms.due import OSLO, Due, Planned, Reporter
-from transforms.starting import MAKES, Need, monthly
+from transforms.scheduling.due import OSLO, Due, Planned, Reporter
+from transforms.scheduling.starting import MAKES, Need, monthly
 
 CARRIERS = dict.fromkeys(range(2016, 2030), "sbs")
 PERSON = "Kari Nordmann"

@@ -20,8 +20,8 @@ from schemas.errors import DataRefused
 from schemas.reporting import UnitKind, deadlines_for
 from schemas.sending import SentPart
 from schemas.submission_states import OPEN, Event
-from transforms.due import Due
-from transforms.starting import MAKES, Step
+from transforms.scheduling.due import Due
+from transforms.scheduling.starting import MAKES, Step
 
 _start, _planned, _settle = SqlLedger.start, Scheduler.planned, dispatch.settle
 
@@ -89,7 +89,7 @@ def _all_have_isf(period: Any, who: UnitKind, _isf: bool, rows: Any = None) -> t
 
 
 GATES = ("assets.dispatch.insist_approved", "pipelines.scheduling.hindrance.insist_approved")
-DEADLINES = "transforms.due.deadlines_for"
+DEADLINES = "transforms.scheduling.due.deadlines_for"
 PLANNED = "pipelines.scheduling.scheduler.Scheduler.planned"
 MUTANTS: dict[str, Mutant] = {
     "no approval is asked for": Mutant(tuple((gate, _nothing) for gate in GATES), "sent unapproved"),

@@ -31,7 +31,7 @@ from simulation import Handed, Log
 
 from schemas.reporting import UnitKind
 from schemas.workdays import shift
-from transforms.due import OSLO, Reporter
+from transforms.scheduling.due import OSLO, Reporter
 
 QUARTER = 15 * MINUTE
 HALF_DAY = 12 * HOUR

@@ -1,7 +1,7 @@
 """Tables as text, for tests: columns parted by ``|``, an empty cell is null.
 
 Belongs here: reading such tables into frames, showing frames the same way, and building small layouts. Does not belong
-here: anything of what the program decides; the cells are read without ``transforms.parse``.
+here: anything of what the program decides; the cells are read without ``transforms.extract.parse``.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from spec import CONTRACT, frame, same
 
 from schemas.errors import DataRefused
 from schemas.extract_file import Accepted
-from transforms import faults
-from transforms.accounting import EXPLAINED, Account, by_first_rule, close, insist_accepted, total
+from transforms.extract import faults
+from transforms.extract.accounting import EXPLAINED, Account, by_first_rule, close, insist_accepted, total
 
 ROWS = 20
 RULES = ["type", "code", "orphan", "duplicate_key", "parent_quarantined", "child_quarantined"]

@@ -33,7 +33,7 @@ from pipelines.parties.address_register import MOST_BYTES, AddressRegister
 from pipelines.settings import Settings, load_settings
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused, WrongUse
-from transforms.certificates import Purpose
+from transforms.shipping.certificates import Purpose
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CERTIFICATE = Authority.root("Test root", NOW).issue(Purpose.ENCRYPTION)

@@ -127,7 +127,7 @@ def test_a_report_whose_run_was_killed_need_not_wait_for_the_next_morning(home: 
     """Of what is to be made the sensor starts only what was started, or made and refused, before."""
     from pipelines.scheduling.automation import unattended  # noqa: PLC0415
     from pipelines.scheduling.scheduler import Scheduler  # noqa: PLC0415
-    from transforms.starting import Step  # noqa: PLC0415
+    from transforms.scheduling.starting import Step  # noqa: PLC0415
 
     scheduler = Scheduler(settings(home), NOW)
     new, killed = (Step(period, "nordfjell", 1, "prepare", "x", "") for period in ("2020-T1", "2020-M05"))

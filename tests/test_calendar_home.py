@@ -14,7 +14,7 @@ from conftest import ROOT, Outcome, call
 
 from pipelines.home.calendar import CalendarHome
 from schemas.deadlines import deadlines, gaps, readings, tables, together
-from transforms.proposal import back_test, propose, waits
+from transforms.scheduling.proposal import back_test, propose, waits
 
 REFERENCE = ROOT / "../shared/domain/data/calendar.csv"
 YEARS = range(2017, 2023)

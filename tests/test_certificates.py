@@ -13,7 +13,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from schemas.errors import WrongUse
-from transforms.certificates import (
+from transforms.shipping.certificates import (
     Holder,
     Purpose,
     Trust,

@@ -18,9 +18,9 @@ from schemas.codelists import codes_valid
 from schemas.contract import Column, Rule, Table
 from schemas.errors import DataRefused
 from schemas.models import DTYPES, dtypes
-from transforms import faults
-from transforms.checks import check, insist
-from transforms.parse import parse
+from transforms.extract import faults
+from transforms.extract.checks import check, insist
+from transforms.extract.parse import parse
 
 YEARS = (2019, 2020)
 MARKER = "Hemmelig"
@@ -183,7 +183,7 @@ import polars as pl
 from schemas.contract import load_contract
 from schemas.errors import DataRefused
 from schemas.models import dtypes, model
-from transforms.checks import check, insist
+from transforms.extract.checks import check, insist
 
 table = load_contract().tables["patients"]
 bad = {"_row": [1], "pasientNr": [None], "kjonn": ["x"], "fodselsar": [9999], "fodselsvekt": [0]}

@@ -13,7 +13,7 @@ from spec import CONTRACT, layout, node, same, staged
 
 from schemas.layouts import load_layout
 from schemas.models import dtypes
-from transforms.class_tables import build, nodes_of_patients, with_content
+from transforms.message.class_tables import build, nodes_of_patients, with_content
 
 ORD = layout(
     "ord",

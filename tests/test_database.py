@@ -30,7 +30,7 @@ from schemas.config import Config, Database
 from schemas.contract import load_contract
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Snapshot
-from transforms.typed_text import as_text, matched
+from transforms.extract.typed_text import as_text, matched
 
 pytestmark = pytest.mark.xdist_group("servers")
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from spec import same
 
 from schemas.errors import DataRefused
-from transforms.decoding import detect_encoding, detect_separator, lost_letters, recode, short_record, split_header
+from transforms.extract.decoding import (
+    detect_encoding,
+    detect_separator,
+    lost_letters,
+    recode,
+    short_record,
+    split_header,
+)
 
 MARKER = "Hemmelig"
 KNOWN = ("enhetID", "enhetNavn", "orgNr")

@@ -10,7 +10,7 @@ import pytest
 from spec import same
 
 from schemas.config import GuardLimits
-from transforms.drift import FIGURES, Baseline, added, content, figures, guards, stopping
+from transforms.content.drift import FIGURES, Baseline, added, content, figures, guards, stopping
 
 LIMITS = GuardLimits()
 # Episodes per month of an ordinary hospital; July is quiet every year.

@@ -17,8 +17,8 @@ from schemas.deadlines import Deadline, readings
 from schemas.period import Period
 from schemas.reporting import UnitKind, duty
 from schemas.workdays import is_working_day, shift, working_days_after
-from transforms.due import DELIVERED, ORDER, Due, Reporter, colour, due, outlook, send_by
-from transforms.proposal import propose
+from transforms.scheduling.due import DELIVERED, ORDER, Due, Reporter, colour, due, outlook, send_by
+from transforms.scheduling.proposal import propose
 
 PUBLISHED = readings()
 HOSPITAL = Reporter("hospital", UnitKind.HEALTH_TRUST, isf=True)

@@ -41,9 +41,9 @@ from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence
 from schemas.smtp import of_line, of_reply, outcomes
 from schemas.submission_states import Event, State
-from transforms.certificates import Purpose
-from transforms.ebms import message_id_of
-from transforms.packing import mail_id_of
+from transforms.shipping.certificates import Purpose
+from transforms.shipping.ebms import message_id_of
+from transforms.shipping.packing import mail_id_of
 
 pytestmark = pytest.mark.xdist_group("mail")
 FROM, TO = "edi@sender.invalid", "rehearsal@rehearsal.invalid"

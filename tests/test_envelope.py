@@ -14,7 +14,7 @@ from lxml import etree
 
 from schemas.errors import WrongUse
 from schemas.receivers import default_limit, nhn_ceiling, receiver
-from transforms.envelope import HER_OID, NAMESPACE, Coded, HeadMessage, Party, head
+from transforms.shipping.envelope import HER_OID, NAMESPACE, Coded, HeadMessage, Party, head
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="official schemas are not beside this repository")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from transforms.escape import escape, escape_text, forbidden, suspicious
+from transforms.message.escape import escape, escape_text, forbidden, suspicious
 
 
 def allowed(character: str) -> bool:

@@ -11,8 +11,20 @@ from hypothesis import strategies as st
 from spec import CONTRACT, frame, same, staged
 
 from schemas.decisions import Decision, DecisionKind
-from transforms.decided import in_force, overridden
-from transforms.finding_ledger import KEYED, LEDGER, LINE, Seen, carried, counted, empty, keyed, lines, merge, waived
+from transforms.content.decided import in_force, overridden
+from transforms.content.finding_ledger import (
+    KEYED,
+    LEDGER,
+    LINE,
+    Seen,
+    carried,
+    counted,
+    empty,
+    keyed,
+    lines,
+    merge,
+    waived,
+)
 
 SECRET = b"s" * 32
 FOUND = {name: KEYED[name] for name in ("rule", "consequence", "module", "class", "table", "fields", "enhet", "under")}

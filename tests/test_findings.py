@@ -19,7 +19,7 @@ from schemas.layouts import load_layout
 from schemas.period import Period
 from schemas.rulebook import CONSEQUENCES, ContentRule, coverage, read_rules, rulebook
 from transforms.code_validity import CodeTables, Edition, code_tables, validity, verdict
-from transforms.findings import SCHEMA, dropped_units, find, roles, with_roles
+from transforms.content.findings import SCHEMA, dropped_units, find, roles, with_roles
 from transforms.rules import functions
 from transforms.rules.plan import Plan, plan
 

@@ -22,10 +22,10 @@ from test_packing import HOLDER, PACKING
 from pipelines.settings import load_settings
 from schemas.errors import DataRefused, WrongUse
 from schemas.receivers import ContentForm, DocumentForm, Form, domain_of, receiver
-from transforms.addressing import insist_agreement
-from transforms.envelope import Coded, content_pieces, content_size, head, read_melding
-from transforms.packing import mail_pieces, pack, packed_size_of_payload, unpack, verify_mail
-from transforms.split import Around, Bound, Limits, PatientTooLarge, plan_parts, plan_parts_gzip
+from transforms.shipping.addressing import insist_agreement
+from transforms.shipping.envelope import Coded, content_pieces, content_size, head, read_melding
+from transforms.shipping.packing import mail_pieces, pack, packed_size_of_payload, unpack, verify_mail
+from transforms.shipping.split import Around, Bound, Limits, PatientTooLarge, plan_parts, plan_parts_gzip
 
 FORMS = list(itertools.product(("Document", "PatientReport"), ("inline", "base64"), (False, True)))
 PATIENTS = [b'<Objektholder pasientNr="%d"><Episode navn="\xc3\xa6&amp;"/></Objektholder>' % n for n in range(50)]

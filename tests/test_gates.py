@@ -13,7 +13,7 @@ from schemas.errors import DataRefused, WrongUse
 from schemas.layouts import load_layout
 from schemas.records import Findings, Manifest, MessageOut, RulingOut
 from schemas.requirements import Requirement, requirement, requirements
-from transforms.gates import gate
+from transforms.content.gates import gate
 
 LONG_AGO, TODAY = date(2019, 1, 1), date(2026, 11, 24)
 

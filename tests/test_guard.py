@@ -22,8 +22,7 @@ from schemas.guard import PATH, PROFILES, guard_facts, read_guard_facts, says_te
 from schemas.identity_facts import identity_facts
 from schemas.receivers import _book
 from transforms import identity_numbers
-from transforms.envelope import Coded, HeadMessage, Party, head
-from transforms.guard import (
+from transforms.content.guard import (
     Addressed,
     Expected,
     addressed,
@@ -35,6 +34,7 @@ from transforms.guard import (
     of_part,
     synthetic,
 )
+from transforms.shipping.envelope import Coded, HeadMessage, Party, head
 
 OWN = "900000022"  # the sample's own, invented
 HERS = {"production": "94378", "validation": "121017", "rehearsal": "0"}
@@ -352,7 +352,7 @@ def test_somebody_can_vouch_for_keys_of_eleven_digits_and_for_the_name_of_a_unit
 
 
 def test_a_number_is_seen_at_every_border_of_the_pieces_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.guard.BLOCK", 64)
+    monkeypatch.setattr("transforms.content.guard.BLOCK", 64)
     # The digits of the number lie over each border of a piece in turn.
     for shift in range(0, 77, 7):
         inner = f'<A b="{"x" * shift}"/><Episode episodeID="{PLAIN}"/><A b="y"/>'

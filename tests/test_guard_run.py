@@ -26,9 +26,9 @@ from assets import dispatch, guard, shipments, snapshot
 from assets.ports import Run
 from schemas.errors import Bug, DataRefused, NprError
 from schemas.records import Key, Manifest, MessageSet
-from transforms import guard as judge
-from transforms.cms import KeyPair
-from transforms.packing import unpack
+from transforms.content import guard as judge
+from transforms.shipping.cms import KeyPair
+from transforms.shipping.packing import unpack
 
 pytestmark = pytest.mark.xdist_group("guard_run")
 TENOR, NHN, DOLLY_D = (

@@ -24,9 +24,8 @@ from pipelines.home.pseudonym_key import pseudonym_key
 from schemas.errors import DataRefused
 from schemas.identity_rules import identity_rules
 from schemas.records import Findings, Key, MessageSet
-from transforms.findings import SCHEMA
-from transforms.identity_numbers import classify
-from transforms.identity_rules import (
+from transforms.content.findings import SCHEMA
+from transforms.content.identity_rules import (
     ACTIONS,
     after_death,
     counted,
@@ -36,9 +35,10 @@ from transforms.identity_rules import (
     shells_differ,
     twice,
 )
-from transforms.identity_rules import (
+from transforms.content.identity_rules import (
     findings as told_of,
 )
+from transforms.identity_numbers import classify
 from transforms.pseudonyms import pseudonyms
 
 pytestmark = pytest.mark.xdist_group("guard_run")

@@ -31,13 +31,13 @@ from schemas.errors import DataRefused
 from schemas.feedback_fields import feedback_fields
 from schemas.lokalident import lokalident
 from schemas.submission_states import Event, State
-from transforms import finding_ledger as life
 from transforms.answers import explained, findings
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
 from transforms.answers.signed import signature_of
 from transforms.answers.unpacking import MOST_MAIL, Document, NeedsPassword, documents
-from transforms.ebms import EB, SOAP
+from transforms.content import finding_ledger as life
+from transforms.shipping.ebms import EB, SOAP
 
 NUMBER = ledgers.unit().institusjonID
 PASSWORD = "only-a-test"

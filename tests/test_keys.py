@@ -27,8 +27,8 @@ from pipelines.parties.keys import key_pair, own_signer, reading_keys, trust_of
 from pipelines.settings import Settings, load_settings
 from schemas.config import Certificates, KeyFile
 from schemas.errors import WrongUse
-from transforms.certificates import Purpose
-from transforms.cms import decrypt, encrypt
+from transforms.shipping.certificates import Purpose
+from transforms.shipping.cms import decrypt, encrypt
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CA = Authority.root("Test root", NOW)

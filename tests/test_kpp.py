@@ -22,9 +22,9 @@ from schemas.layout import Layout
 from schemas.layouts import load_layout, read_layout
 from schemas.versions import version_of
 from schemas.xsd import compile_schema, compile_with_head, validate_stream
-from transforms.class_tables import build
-from transforms.parse import parse
-from transforms.render import render_patients
+from transforms.extract.parse import parse
+from transforms.message.class_tables import build
+from transforms.message.render import render_patients
 
 SHARED: Final = ROOT / "../shared/reference"
 KPP: Final = SHARED / "xsd/npr-kpp"

@@ -17,8 +17,8 @@ from schemas import layouts, versions, xsd
 from schemas.errors import WrongUse
 from schemas.layout import Layout
 from schemas.model import FOLDER, HEADERS, AttributeRow, Model, load_model, read_model
-from transforms.messages_page import message_pages, messages_page
-from transforms.xsd_text import message_xsd
+from transforms.model.xsd_text import message_xsd
+from transforms.pages.messages import message_pages, messages_page
 
 SHARED: Final = Path(__file__).parents[1] / "../shared/reference/xsd"
 VERSIONS: Final = ("53.1.2", "53.1.3", "54.0.1", "55.0.1", "56.0.1", "57.0.1", "58.0.1")

@@ -33,7 +33,7 @@ from pipelines.scheduling.notices import pending, tell
 from pipelines.scheduling.status import Status
 from pipelines.settings import Settings
 from schemas.config import Mail, Notify
-from transforms.matrix import WORDS, Cell
+from transforms.scheduling.matrix import WORDS, Cell
 
 CELL = Cell(
     period="2020-T1",

@@ -10,8 +10,8 @@ import zlib
 import pytest
 
 from schemas.errors import DataRefused
-from transforms import opening
-from transforms.opening import Limits, as_utf8, gunzip, members, unzip
+from transforms.validation import opening
+from transforms.validation.opening import Limits, as_utf8, gunzip, members, unzip
 
 SMALL = Limits(bytes=1_000_000, ratio=20, free=10_000, members=3)
 

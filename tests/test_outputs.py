@@ -39,8 +39,8 @@ from pipelines.workbench import DiskWorkbench
 from schemas.config import Config
 from schemas.errors import DataRefused, WrongUse
 from schemas.records import Manifest, MessageSet, ShipmentOut
-from transforms.packing import SIGNATURE_ROOM
-from transforms.split import Part
+from transforms.shipping.packing import SIGNATURE_ROOM
+from transforms.shipping.split import Part
 
 pytestmark = [pytest.mark.xdist_group("main_job"), needs_tools]
 UNIT, PERIOD = "sorvik", "2020-T1"

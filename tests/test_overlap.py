@@ -9,7 +9,7 @@ import pytest
 from spec import CONTRACT, same, staged
 
 from schemas.period import Period
-from transforms.overlap import EPISODES, KEPT, compare, counts, kept, told
+from transforms.content.overlap import EPISODES, KEPT, compare, counts, kept, told
 
 FEBRUARY, MARCH = Period.parse("2020-M02"), Period.parse("2020-M03")
 SECRET = b"s" * 32

@@ -29,10 +29,10 @@ from lxml import etree
 
 from pipelines.parties.rehearsal import key_usage, make_rehearsal_receiver, make_rehearsal_sender
 from schemas.errors import DataRefused, WrongUse
-from transforms.certificates import Purpose, insist_usable
-from transforms.cms import KeyPair, encrypt, envelope, envelope_size
-from transforms.ebms import C14N, DS, EB, ENVELOPED, RSA_SHA256, SHA256, SOAP, Signer, signer, verify
-from transforms.packing import (
+from transforms.shipping.certificates import Purpose, insist_usable
+from transforms.shipping.cms import KeyPair, encrypt, envelope, envelope_size
+from transforms.shipping.ebms import C14N, DS, EB, ENVELOPED, RSA_SHA256, SHA256, SOAP, Signer, signer, verify
+from transforms.shipping.packing import (
     SIGNATURE_ROOM,
     Packing,
     PackingIds,

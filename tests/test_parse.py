@@ -13,7 +13,7 @@ from spec import CONTRACT, cells, column, same, shown, table
 
 from schemas.contract import TYPES
 from schemas.models import DTYPES, dtypes
-from transforms.parse import parse
+from transforms.extract.parse import parse
 
 THINGS = table(column("key"), *(column(kind, kind) for kind in TYPES))
 FAULT = "fault"

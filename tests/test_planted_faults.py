@@ -11,7 +11,7 @@ import polars as pl
 from planted import asked, clean, codes_of, spoiled
 
 from schemas.known_rules import known_rules
-from transforms.sample_faults import NOT_PLANTED, PLANTED
+from transforms.sample.faults import NOT_PLANTED, PLANTED
 
 EPISODES, PATIENTS, OF_A_KIND = 1000, 700, 4
 

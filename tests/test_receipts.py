@@ -11,7 +11,7 @@ from lxml import etree
 from schemas import coded
 from schemas.errors import DataRefused
 from schemas.receipts import VERSIONS, Status, read_receipt
-from transforms.envelope import HeadMessage, Party, head
+from transforms.shipping.envelope import HeadMessage, Party, head
 
 MESSAGES = Path(__file__).parents[1] / "../shared/reference/messages"
 shared = pytest.mark.skipif(not MESSAGES.is_dir(), reason="the examples (../shared/reference) are not at hand")

@@ -20,8 +20,8 @@ from schemas.layout import Layout
 from schemas.period import Period
 from schemas.records import SchemaUse
 from schemas.registry import RECORD, Registry
-from transforms.coverage import SHELL, Gap, gaps
-from transforms.shell import shell_tables
+from transforms.message.shell import shell_tables
+from transforms.model.coverage import SHELL, Gap, gaps
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared/reference/xsd"

@@ -10,7 +10,7 @@ from spec import CONTRACT, frame, same
 
 from schemas.contract import Table
 from schemas.models import DTYPES
-from transforms.relations import key_columns, resolve
+from transforms.extract.relations import key_columns, resolve
 
 Frames = dict[str, pl.DataFrame]
 

@@ -17,7 +17,7 @@ from lxml import etree
 
 from schemas.errors import DataRefused, WrongUse
 from schemas.layout import Attribute, Layout, Node
-from transforms.render import Fragments, render_patients, render_shell
+from transforms.message.render import Fragments, render_patients, render_shell
 
 Tables = dict[str, pl.DataFrame]
 

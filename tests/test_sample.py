@@ -26,7 +26,7 @@ from schemas.contract import Column, load_contract
 from schemas.errors import WrongUse
 from schemas.extract_file import ExtractFile
 from schemas.models import dtypes
-from transforms.sample import YEAR_2020, generate, profile_of
+from transforms.sample.hospital import YEAR_2020, generate, profile_of
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "data" / "sample"

@@ -26,7 +26,7 @@ from pipelines.ledger.book import ledger_of
 from pipelines.scheduling import deliveries
 from pipelines.settings import Settings
 from schemas.config import Drop, Notify, Schedule
-from transforms.due import OSLO
+from transforms.scheduling.due import OSLO
 
 MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
 HALF_MINUTE = dt.timedelta(seconds=30)

@@ -26,9 +26,9 @@ from schemas.contract import load_contract
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Attribute, Layout, Node
 from schemas.xsd import compile_schema, compile_with_head, validate_stream
-from transforms.envelope import HeadMessage, Party, head
-from transforms.render import render_patients, render_shell
-from transforms.schema_diff import diff
+from transforms.message.render import render_patients, render_shell
+from transforms.model.schema_diff import diff
+from transforms.shipping.envelope import HeadMessage, Party, head
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared/reference/xsd"

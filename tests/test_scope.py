@@ -12,7 +12,7 @@ from spec import CONTRACT, same, staged
 
 from schemas.models import dtypes
 from schemas.period import Period
-from transforms.scope import SCHEMA, as_of, decide, in_scope
+from transforms.extract.scope import SCHEMA, as_of, decide, in_scope
 
 T1 = Period.parse("2020-T1")  # 1 January to 30 April 2020
 M01 = Period.parse("2020-M01")

@@ -12,7 +12,7 @@ from schemas.config import Unit
 from schemas.layout import Layout
 from schemas.layouts import load_layout
 from schemas.period import Period
-from transforms.shell import shell_tables
+from transforms.message.shell import shell_tables
 
 CONTACT = {"email": "kari@nordfjell.example", "mobile": "+47 900 00 000"}
 UNIT = Unit.model_validate(

@@ -16,8 +16,8 @@ from lxml import etree
 from shipment import melding, opened
 from strangers import Keys, document_of_mail, needs_tools
 
-from transforms.envelope import read_melding
-from transforms.packing import verify_mail
+from transforms.shipping.envelope import read_melding
+from transforms.shipping.packing import verify_mail
 
 pytestmark = pytest.mark.xdist_group("main_job")
 

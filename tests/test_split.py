@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from schemas.config import SplitAgreement
 from schemas.errors import DataRefused, WrongUse
-from transforms.envelope import content_pieces
-from transforms.packing import base64_size, gzip_payload
-from transforms.split import (
+from transforms.shipping.envelope import content_pieces
+from transforms.shipping.packing import base64_size, gzip_payload
+from transforms.shipping.split import (
     STEP_BYTES,
     Around,
     Bound,

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from transforms.due import Due
-from transforms.matrix import Cell, Line, is_red, matrix, prometheus
-from transforms.starting import Facts, monthly, steps
+from transforms.scheduling.due import Due
+from transforms.scheduling.matrix import Cell, Line, is_red, matrix, prometheus
+from transforms.scheduling.starting import Facts, monthly, steps
 
 T1 = Due(
     period="2020-T1",

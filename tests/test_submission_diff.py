@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from schemas.contract import load_contract
-from transforms.submission_diff import compare, summed, told
+from transforms.content.submission_diff import compare, summed, told
 
 SECRET = b"0" * 32
 

@@ -27,7 +27,7 @@ from pipelines.validation.validator import Crew, Options, Source, validate, vali
 from schemas.controls import CONSEQUENCES, controls_for
 from schemas.layouts import load_layout
 from schemas.xsd import compile_schema
-from transforms.validation_report import FORMS, FileReport
+from transforms.validation.report import FORMS, FileReport
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"

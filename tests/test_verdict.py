@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from spec import frame, layout, node, same
 
-from transforms.verdict import FATE, LOST, fates, figure, more, sentence, summed, unchecked_line
+from transforms.content.verdict import FATE, LOST, fates, figure, more, sentence, summed, unchecked_line
 
 LAYOUT = layout(
     "ord",

@@ -9,7 +9,7 @@ import pytest
 from spec import same, staged
 
 from schemas.period import Period
-from transforms.waiting_list import WAITING_LIST, exclusion, start, waiting_list, window
+from transforms.content.waiting_list import WAITING_LIST, exclusion, start, waiting_list, window
 
 T1, MARCH = Period.parse("2020-T1"), Period.parse("2020-M03")
 

@@ -20,8 +20,8 @@ from pipelines.home.registry import registry_of
 from schemas import layouts
 from schemas.registry import Registry
 from schemas.xsd import XSD, compile_with_head, local_files, parser, validate_stream
-from transforms.sample import generate, profile_of
-from transforms.sample_visits import Window
+from transforms.sample.hospital import generate, profile_of
+from transforms.sample.visits import Window
 
 NEW, YEAR = "59.0.1", 2025
 # The newest of ours, so that the year before the new one is what the register compares with.

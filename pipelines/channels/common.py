@@ -26,7 +26,7 @@ from schemas.receivers import Receiver, receiver
 from schemas.records import Key, Manifest, ShipmentOut
 from schemas.sending import SentPart
 from schemas.versions import message_type
-from transforms.addressing import insist_agreement
+from transforms.shipping.addressing import insist_agreement
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 SPARE_SECONDS: Final = 120  # of CHANNEL_SECONDS, kept for the answer after the last byte

@@ -38,8 +38,8 @@ from schemas.submission_states import SILENCE_HOURS, Event
 from transforms.answers.reading import read
 from transforms.answers.signed import signature_of
 from transforms.answers.unpacking import documents
-from transforms.ebms import is_signed, message_id_of
-from transforms.packing import OUTSIDE_BYTES, Outside, mail_id_of, outside
+from transforms.shipping.ebms import is_signed, message_id_of
+from transforms.shipping.packing import OUTSIDE_BYTES, Outside, mail_id_of, outside
 
 BLOCK: Final = 1 << 18
 ANSWER_SECONDS: Final = 100

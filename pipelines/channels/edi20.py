@@ -44,7 +44,7 @@ from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
 from schemas.submission_states import Event
 from schemas.versions import message_type
-from transforms.edi20_request import CLOSING, V3, body_bytes, opening
+from transforms.shipping.edi20_request import CLOSING, V3, body_bytes, opening
 
 BLOCK: Final = 57 * 4096  # a multiple of three, so that pieces of base64 can be put together
 TIMEOUT: Final = httpx.Timeout(30, read=100)

@@ -34,7 +34,7 @@ from schemas.config import FolderSettings
 from schemas.errors import WrongUse
 from schemas.records import Manifest, ShipmentOut
 from schemas.sending import Presence, Receipt, SentPart, TransportState
-from transforms.envelope import DECLARATION, melding_bytes
+from transforms.shipping.envelope import DECLARATION, melding_bytes
 
 SUFFIX = {"bare": ".xml", "head": ".xml", "mail": ".eml"}
 

@@ -1,7 +1,7 @@
 """What ``npr doctor`` says of keys and certificates on a given day.
 
 Belongs here: one line for each certificate that a run would use. Does not belong here: the checks themselves
-(``transforms.certificates``), reading files (``pipelines.parties.keys``).
+(``transforms.shipping.certificates``), reading files (``pipelines.parties.keys``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.settings import Settings
 from schemas.config import Certificates, KeyFile
 from schemas.errors import NprError
 from schemas.receivers import receiver
-from transforms.certificates import (
+from transforms.shipping.certificates import (
     RECOMMENDED_KEY,
     Holder,
     Purpose,

@@ -40,7 +40,7 @@ def due(
     from pipelines.ledger.book import ledger_of  # noqa: PLC0415
     from pipelines.scheduling.agenda import agenda, today, unknown  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
-    from transforms.due import to_do  # noqa: PLC0415
+    from transforms.scheduling.due import to_do  # noqa: PLC0415
 
     now = dt.datetime.now(dt.UTC)
     begin = since.date() if since else None

@@ -12,7 +12,7 @@ from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
 from schemas.period import Period
 from schemas.reporting import modules_allowed, modules_for
-from transforms.scope import ACTIVITY, CARRIED_BY
+from transforms.extract.scope import ACTIVITY, CARRIED_BY
 
 EXTRACT_TOML = "extract.toml"
 

@@ -1,7 +1,7 @@
 """``npr schema``: official schemas put in, listed and compared.
 
 Belongs here: the arguments of these commands and their text. Does not belong here: installing
-(``pipelines.home.schemas``), comparing (``transforms.schema_diff``). Heavy imports wait until a command runs.
+(``pipelines.home.schemas``), comparing (``transforms.model.schema_diff``). Heavy imports wait until a command runs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _of_added(registry: Registry, one: Added) -> Row:
 
 def _gaps(registry: Registry, layout: Layout) -> list[Row]:
     """What no column feeds; empty for modules this project makes no message of."""
-    from transforms.coverage import gaps  # noqa: PLC0415
+    from transforms.model.coverage import gaps  # noqa: PLC0415
 
     contract = registry.contract()
     if layout.module not in registry.versions()["message_types"]:
@@ -134,7 +134,7 @@ def _diff(context: click.Context, a: str, b: str) -> tuple[Any, str]:
     from pipelines.home.registry import registry_of  # noqa: PLC0415
     from pipelines.home.schemas import home_of  # noqa: PLC0415
     from schemas.errors import WrongUse  # noqa: PLC0415
-    from transforms.schema_diff import diff  # noqa: PLC0415
+    from transforms.model.schema_diff import diff  # noqa: PLC0415
 
     registry = registry_of(home_of(context.obj["home"]))
     older, newer = (_chosen(registry, text) for text in (a, b))

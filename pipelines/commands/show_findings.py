@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.commands.show import as_table, as_text
-from transforms.verdict import RECORDS, unchecked_line
+from transforms.content.verdict import RECORDS, unchecked_line
 
 Record = Mapping[str, Any]
 MOST = 40

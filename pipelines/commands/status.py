@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from transforms.matrix import Cell
+    from transforms.scheduling.matrix import Cell
 
 Body = Callable[..., Any]
 ExitCodes = Callable[..., AbstractContextManager[None]]
@@ -62,7 +62,7 @@ def register(
             from pipelines.scheduling.agenda import insist_units, today, unknown  # noqa: PLC0415
             from pipelines.scheduling.status import status as look  # noqa: PLC0415
             from pipelines.settings import load_settings  # noqa: PLC0415
-            from transforms.matrix import is_red, prometheus  # noqa: PLC0415
+            from transforms.scheduling.matrix import is_red, prometheus  # noqa: PLC0415
 
             settings = load_settings(**context.obj)
             insist_units(settings, units)

@@ -1,7 +1,7 @@
 """``npr validate`` and ``npr show``: any message file, no configuration.
 
 Belongs here: the arguments of these commands and their exit codes. Does not belong here: validating
-(``pipelines.validation.validator``), words (``transforms.validation_report``). Heavy imports wait until a command runs.
+(``pipelines.validation.validator``), words (``transforms.validation.report``). Heavy imports wait until a command runs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def register(parent: click.Group, exit_codes: ExitCodes) -> None:
         """
         with exit_codes(as_json=as_json or form == "json"):
             from pipelines.validation.validator import Options, validate  # noqa: PLC0415
-            from transforms.validation_report import FORMS, VALID  # noqa: PLC0415
+            from transforms.validation.report import FORMS, VALID  # noqa: PLC0415
 
             options = Options(_home(context.obj["home"]), show_keys=show_keys, most=most, controls=not no_controls)
             reports = list(validate(files, options))
@@ -66,7 +66,7 @@ def register(parent: click.Group, exit_codes: ExitCodes) -> None:
         """Print head, period, units and counts of the message in FILE, without identities."""
         with exit_codes(as_json=as_json):
             from pipelines.validation.validator import show  # noqa: PLC0415
-            from transforms.message_summary import as_text  # noqa: PLC0415
+            from transforms.validation.summary import as_text  # noqa: PLC0415
 
             found = show(file)
             click.echo(json.dumps(found, ensure_ascii=False, indent=1) if as_json else as_text(found))

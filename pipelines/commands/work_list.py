@@ -30,10 +30,10 @@ from schemas.identity_rules import IdentityRule
 from schemas.known_rules import Rule, known_rules
 from schemas.period import Period, period_keys
 from schemas.records import Findings, Key, Snapshot
-from transforms import drift, overlap, verdict
-from transforms import finding_ledger as life
 from transforms.answers import explained as answers
 from transforms.answers.findings import RULE
+from transforms.content import drift, overlap, verdict
+from transforms.content import finding_ledger as life
 
 Record = dict[str, Any]
 OWN, NPR = "own", "NPR"  # who found it
@@ -42,10 +42,10 @@ OPEN = (life.NEW, life.PERSISTING)
 SHORT = 6  # digits of a fingerprint from which it may be cut
 # Where a rule about identities is decided; what it compares is told of no record.
 DECIDED = {
-    "findings": "decided when identity and activity are held against each other (transforms/identity_rules.py)",
-    "messages": "decided when the number becomes a row of the message (transforms/identity_rules.py)",
+    "findings": "decided when identity and activity are held against each other (transforms/content/identity_rules.py)",
+    "messages": "decided when the number becomes a row of the message (transforms/content/identity_rules.py)",
     "staging": "decided by the contract when the extract is read",
-    "guard": "decided by the guard, before anything is packed (transforms/guard.py)",
+    "guard": "decided by the guard, before anything is packed (transforms/content/guard.py)",
 }
 HIDDEN = frozenset({"pasientNr", "pid", "fid"})  # identity, or a key to it; never told of a record
 

@@ -25,9 +25,9 @@ from schemas.errors import DataRefused
 from schemas.records import Key, Snapshot, digest
 from schemas.sending import Answer, SentPart, SubmissionRow
 from schemas.submission_states import CONTENT, Event, State
-from transforms import finding_ledger as life
 from transforms.answers import findings
 from transforms.answers.error_table import error_table
+from transforms.content import finding_ledger as life
 
 ANSWERED, PREDICTED = "answered", "predicted"
 _CONTENT = frozenset({Event.CONTENT_ERRORS, Event.CONTENT_CLEAN, Event.SCHEMA_REJECTED})

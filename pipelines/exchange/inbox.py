@@ -55,9 +55,9 @@ from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
 from transforms.answers.signed import Signature, signature_of
 from transforms.answers.unpacking import NeedsPassword, documents, shown
-from transforms.cms import decrypt
-from transforms.ebms import message_id_of
-from transforms.packing import mail_id_of
+from transforms.shipping.cms import decrypt
+from transforms.shipping.ebms import message_id_of
+from transforms.shipping.packing import mail_id_of
 
 FOLDER: Final = "answers"
 MAIL: Final = "mail"

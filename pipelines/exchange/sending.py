@@ -30,7 +30,7 @@ from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
 from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
-from transforms import submission_diff
+from transforms.content import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
 """Parts of which the channel may know more by now."""
@@ -127,7 +127,7 @@ def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) 
 def diff(settings: Settings, key: Key, first: int, second: int) -> dict[str, Any]:
     """What changed between two submissions of a period, by table of the contract and department.
 
-    Returns ``rows`` (transforms.submission_diff.DIFF, only where anything changed) and ``totals`` by table.
+    Returns ``rows`` (transforms.content.submission_diff.DIFF, only where anything changed) and ``totals`` by table.
     """
     run = run_of(settings, key, settings.config.profile)
     found = submission_diff.compare(classes.kept(run, first), classes.kept(run, second))

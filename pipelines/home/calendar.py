@@ -1,7 +1,7 @@
 """The calendar of this machine: published tables, and drafts for the years without one under ``NPR_HOME/calendar/``.
 
 Belongs here: writing, reading and confirming drafts. Does not belong here: how a draft is made
-(``transforms.proposal``), what a row may say (``schemas.deadlines``), printing.
+(``transforms.scheduling.proposal``), what a row may say (``schemas.deadlines``), printing.
 
     NPR_HOME/calendar/2026.csv             the draft, in the columns of schemas/calendar/deadlines.csv; open to edits
     NPR_HOME/calendar/2026.confirmed.json  who vouches for it, when, and the SHA-256 of what was confirmed
@@ -38,7 +38,7 @@ from schemas.deadlines import (
 )
 from schemas.errors import WrongUse
 from schemas.period import kinds
-from transforms.proposal import propose
+from transforms.scheduling.proposal import propose
 
 FOLDER = "calendar"
 

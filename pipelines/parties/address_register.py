@@ -1,7 +1,8 @@
 """NHN's Address Register: who a HER-id is, and its current certificates.
 
 Belongs here: asking the CommunicationParty API (REST), and keeping its answers for twelve hours under NPR_HOME. Does
-not belong here: judging a certificate (``transforms.certificates``), access tokens (``pipelines.parties.helseid``).
+not belong here: judging a certificate (``transforms.shipping.certificates``), access tokens
+(``pipelines.parties.helseid``).
 
 Paths and fields are those of navikt/ebxml-processor (certainty B) and of NHN's page on the API of 17.12.2025;
 Helsenorge keeps answers as long (12 h). An answer that is older is never used in place of a new one: a certificate that
@@ -24,7 +25,7 @@ from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 from pipelines.home.store import DiskStore
 from schemas.config import Certificates, RegisterClient
 from schemas.errors import DataRefused, WrongUse
-from transforms.certificates import Purpose
+from transforms.shipping.certificates import Purpose
 
 if TYPE_CHECKING:
     import httpx

@@ -2,7 +2,7 @@
 
 Belongs here: reading key files (with a look at who else may read them), passwords, certificates, CRLs and OCSP
 responses; signing by a program of the hospital's. Does not belong here: judging a certificate
-(``transforms.certificates``), fetching one (``pipelines.parties.address_register``).
+(``transforms.shipping.certificates``), fetching one (``pipelines.parties.address_register``).
 
 No message of these functions holds a password or a byte of a key.
 """
@@ -26,9 +26,9 @@ from cryptography.x509 import ocsp
 
 from schemas.config import Certificates, KeyFile, Unit
 from schemas.errors import WrongUse
-from transforms.certificates import Holder, Purpose, Trust, newest
-from transforms.cms import KeyPair
-from transforms.ebms import Signer, signer
+from transforms.shipping.certificates import Holder, Purpose, Trust, newest
+from transforms.shipping.cms import KeyPair
+from transforms.shipping.ebms import Signer, signer
 
 T = TypeVar("T")
 _PEM = b"-----BEGIN"

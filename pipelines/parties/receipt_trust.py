@@ -20,7 +20,7 @@ from schemas.config import Certificates, Config
 from schemas.errors import NprError, WrongUse
 from schemas.receivers import receiver
 from transforms.answers.signed import Judge, Signature
-from transforms.certificates import Holder, Purpose, faults
+from transforms.shipping.certificates import Holder, Purpose, faults
 
 NOBODY = "nobody said whose signature it must be: npr.toml, certificates.receiver_signing"
 

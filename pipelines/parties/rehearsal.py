@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from transforms.certificates import Purpose
+from transforms.shipping.certificates import Purpose
 
 _KEY_BITS = 3072
 _YEARS = 10

@@ -1,4 +1,4 @@
-"""What is due on this machine: its units, its calendar and its ledger put before ``transforms.due``.
+"""What is due on this machine: its units, its calendar and its ledger put before ``transforms.scheduling.due``.
 
 Belongs here: gathering what that function asks for. Does not belong here: deciding, printing, starting runs.
 """
@@ -14,7 +14,7 @@ from pipelines.settings import Settings
 from schemas.deadlines import gaps
 from schemas.errors import WrongUse
 from schemas.period import kinds
-from transforms.due import OSLO, Due, Reporter, StateLine, outlook
+from transforms.scheduling.due import OSLO, Due, Reporter, StateLine, outlook
 
 
 def today(settings: Settings, now: dt.datetime) -> dt.date:
@@ -38,7 +38,7 @@ def agenda(
     since: dt.date | None = None,
     units: Sequence[str] = (),
 ) -> list[Due]:
-    """Every planned submission as it stands on a day, see ``transforms.due.outlook``.
+    """Every planned submission as it stands on a day, see ``transforms.scheduling.due.outlook``.
 
     states: rows of the ledger, of any profile. on: by default today in Norway. since: by default 1 January of that
     year, so that a machine that begins is not told of all it never sent; a unit's ``reports_since`` goes before.

@@ -24,7 +24,7 @@ from pipelines.scheduling.scheduler import Scheduler
 from pipelines.scheduling.started import START, Started
 from pipelines.scheduling.status import digest_of
 from pipelines.settings import Settings
-from transforms.starting import MAKES, Step, monthly
+from transforms.scheduling.starting import MAKES, Step, monthly
 
 MONTHLY, YEARLY = "monthly_reports", "tertial_and_annual_reports"
 RECHECK = "recheck"

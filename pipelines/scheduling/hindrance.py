@@ -1,7 +1,7 @@
 """What keeps a prepared submission in the house, as far as records tell.
 
 Belongs here: asking the gates of ``assets.dispatch`` beforehand, so that no run is started that would refuse. Does not
-belong here: the gates, deciding what is started (``transforms.starting``).
+belong here: the gates, deciding what is started (``transforms.scheduling.starting``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.settings import Settings
 from schemas.errors import DataRefused
 from schemas.period import Period
 from schemas.records import Key, Manifest
-from transforms.starting import Need
+from transforms.scheduling.starting import Need
 
 if TYPE_CHECKING:
     import datetime as dt

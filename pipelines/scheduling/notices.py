@@ -27,7 +27,7 @@ from pipelines.scheduling.status import Status
 from pipelines.settings import Settings
 from schemas.config import Mail
 from schemas.records import digest
-from transforms.matrix import RED, Cell
+from transforms.scheduling.matrix import RED, Cell
 
 TOLD = "told.json"
 PENDING = ""

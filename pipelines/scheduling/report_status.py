@@ -16,7 +16,7 @@ from pipelines.exchange.sending import resume
 from pipelines.scheduling.notices import tell
 from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings
-from transforms.matrix import Cell, is_red
+from transforms.scheduling.matrix import Cell, is_red
 
 SHOWN = 500
 COLUMNS = ("colour", "period", "submission", "unit", "module", "text", "deadline", "days_left")

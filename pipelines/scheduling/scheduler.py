@@ -1,7 +1,8 @@
-"""What this machine would start now: ``transforms.starting`` over its calendar, ledger and extracts.
+"""What this machine would start now: ``transforms.scheduling.starting`` over its calendar, ledger and extracts.
 
 Belongs here: finding the facts that function asks for, and taking the right to start. Does not belong here: deciding
-(``transforms.starting``), Dagster (``pipelines.scheduling.automation``), printing (``pipelines.commands.status``).
+(``transforms.scheduling.starting``), Dagster (``pipelines.scheduling.automation``), printing
+(``pipelines.commands.status``).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pipelines.settings import Settings
 from schemas.errors import DataRefused
 from schemas.records import Key, Manifest
 from schemas.sending import StateRow
-from transforms.due import Due
-from transforms.starting import MADE, Facts, Need, Step, holds_period, steps
+from transforms.scheduling.due import Due
+from transforms.scheduling.starting import MADE, Facts, Need, Step, holds_period, steps
 
 if TYPE_CHECKING:
     from pipelines.scheduling.hindrance import Hindrances

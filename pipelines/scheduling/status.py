@@ -1,7 +1,8 @@
 """The state of everything this machine reports: the matrix, its digest, what comes next.
 
-Belongs here: gathering for ``transforms.matrix``, sentences of what comes next. Does not belong here: words and colours
-(``transforms.matrix``), printing (``pipelines.commands.status``), sending notices (``pipelines.scheduling.notices``).
+Belongs here: gathering for ``transforms.scheduling.matrix``, sentences of what comes next. Does not belong here: words
+and colours (``transforms.scheduling.matrix``), printing (``pipelines.commands.status``), sending notices
+(``pipelines.scheduling.notices``).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pipelines.settings import Settings
 from schemas.records import Key, Manifest, digest
 from schemas.sending import StateRow
 from schemas.submission_states import OPEN, State
-from transforms.due import Due
-from transforms.matrix import Cell, Line, matrix
-from transforms.starting import Step
+from transforms.scheduling.due import Due
+from transforms.scheduling.matrix import Cell, Line, matrix
+from transforms.scheduling.starting import Step
 
 UNDERWAY = OPEN | {State.HANDED_OVER, State.ACKNOWLEDGED}
 SOON_DAYS = 31

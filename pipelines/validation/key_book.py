@@ -1,7 +1,7 @@
 """Keys of one message in bounded memory: those that occur twice, and references to what is not there.
 
 Belongs here: the private file they are sorted in. Does not belong here: which keys are compared
-(``transforms.message_check``, ``transforms.message_stream``).
+(``transforms.validation.check``, ``transforms.validation.stream``).
 
 What is kept is a keyed hash of 64 bits and a line, no value. SQLite holds a few megabytes of it in memory and the rest
 in a temporary file that has no name any more once it is open. Among ten million keys a false alarm has a chance of

@@ -1,8 +1,8 @@
 """Validation of message files, whoever made them.
 
 Belongs here: files and folders, processes, the second reading of odd files, the key of the pseudonyms. Does not belong
-here: unpacking (``transforms.opening``), cutting and judging (``transforms.message_chunks``, ``.message_check``), words
-(``transforms.validation_report``).
+here: unpacking (``transforms.validation.opening``), cutting and judging (``transforms.validation.chunks``,
+``.check``), words (``transforms.validation.report``).
 
 Memory stays the same at any size of a file: chunks of 256 KiB go to a few processes, and the hashes of keys that are
 unique over the whole go to a file (``pipelines.validation.key_book``). A file that cannot be cut is read a second time,
@@ -37,8 +37,9 @@ from schemas.controls import controls_for
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.layout import Layout
 from schemas.xsd import BEYOND, compile_schema, compile_with_head, validate_stream, walk, well_formed
-from transforms import opening
-from transforms.message_check import (
+from transforms.pseudonyms import pseudonym
+from transforms.validation import opening
+from transforms.validation.check import (
     TWICE,
     Findings,
     Group,
@@ -52,10 +53,9 @@ from transforms.message_check import (
     spanning,
     twice,
 )
-from transforms.message_chunks import CHUNK, Chunk, Cutter, Whole
-from transforms.message_stream import StreamJudge, rules_of, without
-from transforms.pseudonyms import pseudonym
-from transforms.validation_report import FileReport
+from transforms.validation.chunks import CHUNK, Chunk, Cutter, Whole
+from transforms.validation.report import FileReport
+from transforms.validation.stream import StreamJudge, rules_of, without
 
 SUFFIXES: Final = (".xml", ".zip", ".gz")
 # A message of a few chunks is judged before other processes would have started.
@@ -472,7 +472,7 @@ class _Spread:
 
 def show(path: Path) -> dict[str, Any]:
     """What the message in a file says of itself. DataRefused for a zip with more than one file, and for no message."""
-    from transforms.message_summary import summary  # noqa: PLC0415 - the other command of this module
+    from transforms.validation.summary import summary  # noqa: PLC0415 - the other command of this module
 
     if not path.is_file():
         raise WrongUse(f"{path} is not there", fix="name a file that exists")

@@ -17,7 +17,7 @@ from lxml import etree
 from schemas.errors import DataRefused
 from schemas.xsd import html_parser, walk
 from transforms.answers.told import LONGEST, Lines, Told, is_error
-from transforms.opening import BLOCK, as_utf8
+from transforms.validation.opening import BLOCK, as_utf8
 
 MOST: Final = 32_000_000
 MOST_TAGS: Final = 2_000_000

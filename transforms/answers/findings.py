@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from transforms import finding_ledger as life
+from transforms.content import finding_ledger as life
 from transforms.pseudonyms import SEPARATOR, pseudonyms
 
 RULE = "NPR"
@@ -132,8 +132,8 @@ def merged(before: pl.DataFrame, found: pl.DataFrame, whole: Collection[str], se
 def since(ledger: pl.DataFrame, then: pl.DataFrame | None, now: pl.DataFrame | None) -> pl.DataFrame:
     """The ledger with ``since``: what became of each open finding's episode since it was sent.
 
-    then, now: ``record`` and ``content`` of the episodes as sent and as they are (``transforms.overlap``). Null where
-    that is not known: other tables, and where nothing was kept.
+    then, now: ``record`` and ``content`` of the episodes as sent and as they are (``transforms.content.overlap``). Null
+    where that is not known: other tables, and where nothing was kept.
     """
     if then is None or now is None:
         return ledger.with_columns(since=pl.lit(None, pl.String))

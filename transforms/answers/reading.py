@@ -26,8 +26,8 @@ from transforms.answers.bounce import is_bounce, read_bounce
 from transforms.answers.told import Told
 from transforms.answers.transport import read_transport
 from transforms.answers.unpacking import Document
-from transforms.ebms import SOAP
-from transforms.opening import as_utf8
+from transforms.shipping.ebms import SOAP
+from transforms.validation.opening import as_utf8
 
 MOST_RECEIPT: Final = 2_000_000
 _OF_STATUS: Final[Mapping[Status, tuple[Event, ...]]] = {

@@ -1,7 +1,7 @@
 """Who signed a mail of the register: its ebMS envelope, with everything that comes in it.
 
 Belongs here: finding envelope and attachments of a mail, and which kinds of answers need a signature. Does not belong
-here: the signature itself (``transforms.ebms``), whether the signer is the right one (it comes as a function).
+here: the signature itself (``transforms.shipping.ebms``), whether the signer is the right one (it comes as a function).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from schemas.errors import DataRefused
-from transforms import ebms
+from transforms.shipping import ebms
 
 UNSIGNED: Final = "it came without the signed envelope that this receiver's receipts have"
 _START: Final = 4_096

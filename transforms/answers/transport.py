@@ -1,7 +1,7 @@
 """Answers of the transport: ebMS 2.0 Acknowledgment and MessageError.
 
 Belongs here: what they say and which ebMS message they answer. Does not belong here: their signature
-(``transforms.ebms``) and the part behind an ebMS message id.
+(``transforms.shipping.ebms``) and the part behind an ebMS message id.
 
 Sources: HIS 1037:2011, msg-header-2_0.xsd and its official examples. By the errata of 2019 an acknowledgment has no
 RefToMessageId in its MessageData; some carry it there all the same (navikt/ebxml-processor), so both places count.
@@ -17,7 +17,7 @@ from lxml import etree
 from schemas.errors import DataRefused
 from schemas.submission_states import Event
 from schemas.xsd import parse
-from transforms.ebms import EB, SOAP
+from transforms.shipping.ebms import EB, SOAP
 
 MOST: Final = 1_000_000
 _NS: Final = {"SOAP": SOAP, "eb": EB}

@@ -25,7 +25,7 @@ import pyzipper
 
 from schemas.errors import DataRefused
 from transforms.answers.bounce import is_bounce
-from transforms.opening import BLOCK, Limits, gunzip, packing
+from transforms.validation.opening import BLOCK, Limits, gunzip, packing
 
 LIMITS: Final = Limits(bytes=32_000_000, ratio=100, free=4_000_000, members=100)
 MOST_MAIL: Final = 24_000_000

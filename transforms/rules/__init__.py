@@ -2,5 +2,5 @@
 
 Belongs here: compiling rules against a layout (``plan``), rows with what stands above and below them (``rows``), and
 functions for what one expression cannot say, by theme. Does not belong here: texts of rules (``schemas/rules``),
-findings (``transforms.findings``).
+findings (``transforms.content.findings``).
 """

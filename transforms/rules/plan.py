@@ -1,7 +1,7 @@
 """Rules made ready for one module of one version: every name found, every expression tried on no rows.
 
 Belongs here: what a name in a rule means (columns below), whether a rule speaks in a version, and the refusal of what
-no version knows. Does not belong here: looking at rows (``transforms.findings``).
+no version knows. Does not belong here: looking at rows (``transforms.content.findings``).
 
 What a rule of a class may name:
 
@@ -28,8 +28,8 @@ from schemas.models import DTYPES
 from schemas.period import Period
 from schemas.rulebook import ContentRule, untrusted
 from schemas.versions import packaged_versions
-from transforms.class_tables import nodes_of_patients
 from transforms.code_validity import CodeTables, verdict
+from transforms.message.class_tables import nodes_of_patients
 from transforms.rules import codes, episode, referral, units  # noqa: F401 - their functions make themselves known
 from transforms.rules.functions import FUNCTIONS
 from transforms.rules.rows import NTH, Rows

@@ -10,7 +10,7 @@ import pytest
 
 from transforms.scheduling.due import Due
 from transforms.scheduling.matrix import Cell, Line, is_red, matrix, prometheus
-from transforms.scheduling.starting import Facts, monthly, steps
+from transforms.scheduling.starting import Facts, holds_period, monthly, steps
 
 T1 = Due(
     period="2020-T1",
@@ -73,6 +73,13 @@ def test_what_is_started(state: str, facts: Facts, what: str, needs: str) -> Non
     assert (step.what, step.needs) == (what, needs)
     assert step.of == ({"prepare": "abc", "submit": "s"}.get(what, ""))
     assert step.why
+
+
+def test_an_extract_of_the_last_day_is_taken_and_the_sentence_says_so() -> None:
+    (step,) = steps([T1], lambda _: NONE)
+    assert step.why == "no extract taken on or after 2020-04-30 is there"
+    assert holds_period(dt.date(2020, 4, 30), "2020-T1")
+    assert not holds_period(dt.date(2020, 4, 29), "2020-T1")
 
 
 @pytest.mark.parametrize(("state", "made"), [("", False), ("reserved", True), ("refused", True), ("abandoned", True)])

@@ -100,7 +100,7 @@ def _made(one: Due, known: Facts) -> Step:
 
 def _to_make(one: Due, known: Facts) -> Step:
     if not known.extract:
-        return _wait(one, "extract", f"no extract taken after {Period.parse(one.period).end} is there")
+        return _wait(one, "extract", f"no extract taken on or after {Period.parse(one.period).end} is there")
     broken = one.state == "reserved" or one.state in MADE
     if not known.fresh and not broken:
         return _wait(one, "extract", "the extract is the one its last submission was made of; deliver a new one")

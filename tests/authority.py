@@ -119,8 +119,9 @@ class Authority:
         *,
         by: tuple[x509.Certificate, rsa.RSAPrivateKey] | None = None,
         age: int = 1,
+        endless: bool = False,
     ) -> ocsp.OCSPResponse:
-        """An OCSP response. by: a responder other than the CA itself."""
+        """An OCSP response. by: a responder other than the CA itself. endless: it names no next update."""
         responder, key = by or (self.certificate, self.key)
         revoked = self.now - 9 * DAY if status is ocsp.OCSPCertStatus.REVOKED else None
         builder = (
@@ -131,7 +132,7 @@ class Authority:
                 algorithm=hashes.SHA256(),
                 cert_status=status,
                 this_update=self.now - age * DAY,
-                next_update=self.now - age * DAY + 7 * DAY,
+                next_update=None if endless else self.now - age * DAY + 7 * DAY,
                 revocation_time=revoked,
                 revocation_reason=None,
             )

@@ -120,8 +120,10 @@ Status = ocsp.OCSPCertStatus
         (ISSUER.answer(GOOD, Status.GOOD, by=(NO_RESPONDER, RESPONDER_KEY)), "the OCSP response is not signed by"),
         (STRANGER.answer(GOOD, Status.GOOD), "the OCSP response is not signed by"),
         (ISSUER.answer(RESPONDER, Status.REVOKED), None),
+        (ISSUER.answer(GOOD, Status.GOOD, age=7, endless=True), None),
+        (ISSUER.answer(GOOD, Status.GOOD, age=8, endless=True), "the OCSP response is out of date on 2026-03-02 (it"),
     ],
-    ids=["good", "by responder", "revoked", "unknown", "old", "no responder", "stranger", "of another"],
+    ids=["good", "by responder", "revoked", "unknown", "old", "no responder", "stranger", "of another", "7 d", "8 d"],
 )
 def test_ocsp(answer: ocsp.OCSPResponse, reason: str | None) -> None:
     found = [*faults(GOOD, ENC, NOW, HOLDER, replace(TRUST, crls=(), ocsp=(answer,)))]
@@ -142,7 +144,62 @@ def test_crl(crl: x509.CertificateRevocationList, reason: str | None) -> None:
     assert [*faults(GOOD, ENC, NOW, HOLDER, replace(TRUST, crls=(crl,)))] == ([reason] if reason else [])
 
 
+KNOWN = Trust(intermediates=(ISSUER.certificate, ROOT.certificate))
+PINNED = Trust(anchors=(GOOD,))
+FORGED = Authority(ISSUER.certificate, key_of("forger"), NOW)
+REVOKED, OLD_LIST, UNSIGNED = (
+    "it was revoked on 2026-02-21 (CRL)",
+    "the CRL is out of date on 2026-03-02",
+    "not signed by",
+)
+
+
+@pytest.mark.parametrize(
+    ("trust", "crl", "reason"),
+    [
+        (Trust(), ISSUER.crl(GOOD), REVOKED),
+        (Trust(), ISSUER.crl(RESPONDER), None),
+        (Trust(), ISSUER.crl(age=8), OLD_LIST),
+        (Trust(), STRANGER.crl(GOOD), None),
+        (Trust(), FORGED.crl(GOOD), REVOKED),
+        (PINNED, ISSUER.crl(GOOD), REVOKED),
+        (PINNED, ISSUER.crl(), None),
+        (KNOWN, ISSUER.crl(GOOD), REVOKED),
+        (KNOWN, FORGED.crl(GOOD), UNSIGNED),
+        (KNOWN, ROOT.crl(ISSUER.certificate), f"its issuer cannot be used: {REVOKED}"),
+    ],
+    ids=[
+        *("no trust", "another revoked", "old list", "list of another CA", "nobody can check the signature"),
+        *("pinned and revoked", "pinned", "issuer known", "issuer known, list forged", "issuer revoked"),
+    ],
+)
+def test_lists_count_without_a_trusted_chain(
+    trust: Trust, crl: x509.CertificateRevocationList, reason: str | None
+) -> None:
+    found = [*faults(GOOD, ENC, NOW, HOLDER, replace(trust, crls=(crl,)))]
+    assert len(found) == (reason is not None)
+    assert reason is None or reason in found[0]
+
+
+@pytest.mark.parametrize("trust", [Trust(), PINNED], ids=["no trust", "pinned"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (ISSUER.answer(GOOD, Status.REVOKED), "it was revoked on 2026-02-21 (OCSP)"),
+        (ISSUER.answer(GOOD, Status.GOOD), None),
+        (ISSUER.answer(GOOD, Status.GOOD, age=8), "the OCSP response is out of date on 2026-03-02"),
+        (STRANGER.answer(GOOD, Status.GOOD), "the OCSP response is not signed by its issuer"),
+    ],
+    ids=["revoked", "good", "old", "of another CA"],
+)
+def test_answers_count_without_a_trusted_chain(trust: Trust, answer: ocsp.OCSPResponse, reason: str | None) -> None:
+    assert [*faults(GOOD, ENC, NOW, HOLDER, replace(trust, ocsp=(answer,)))] == ([reason] if reason else [])
+
+
 def test_what_was_not_checked_is_said() -> None:
+    assert unknown(GOOD, replace(PINNED, crls=(ISSUER.crl(),))) == [
+        "signature of the CRL or OCSP response not checked: its issuer's certificate is not given"
+    ]
     assert unknown(GOOD, TRUST) == []
     assert unknown(GOOD, replace(TRUST, crls=(ROOT.crl(),))) == [
         "revocation not checked: no CRL or OCSP response is given"

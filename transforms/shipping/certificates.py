@@ -33,6 +33,9 @@ RECOMMENDED_KEY: Final = 3_072
 """Issuers make RSA-3072 today (SEID 2.0); 2 048 still occurs in certificates that have not run out."""
 
 WARN_DAYS: Final = (60, 30, 7)
+ENDLESS_DAYS: Final = 7
+"""How long a CRL or an OCSP response counts that names no next update. Our choice; issuers renew theirs daily."""
+
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 _WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
 _ELSEWHERE: Final = frozenset(
@@ -92,14 +95,16 @@ def faults(
     """Every reason not to use it, in words."""
     yield from _alone(certificate, purpose, at)
     yield from _wrong_holder(certificate, holder)
-    if trust.anchors:
+    issued = _given_chain(certificate, trust)
+    if trust.anchors and certificate not in trust.anchors:  # one in anchors is pinned as it is, as in a rehearsal
         chain = _chain(certificate, at, trust)
         if chain is None:
             yield "its chain does not lead to a CA that is trusted"
             return
-        for place, (one, issuer) in enumerate(pairwise(chain)):
-            for fault in _revoked(one, issuer, at, trust):
-                yield fault if place == 0 else f"its issuer cannot be used: {fault}"
+        issued = pairwise(chain)
+    for place, (one, issuer) in enumerate(issued):
+        for fault in _revoked(one, issuer, at, trust):
+            yield fault if place == 0 else f"its issuer cannot be used: {fault}"
 
 
 def unknown(certificate: x509.Certificate, trust: Trust) -> list[str]:
@@ -112,6 +117,10 @@ def unknown(certificate: x509.Certificate, trust: Trust) -> list[str]:
     )
     if not spoken:
         open_questions.append("revocation not checked: no CRL or OCSP response is given")
+    elif _issuer_of(certificate, trust) is None:
+        open_questions.append(
+            "signature of the CRL or OCSP response not checked: its issuer's certificate is not given"
+        )
     return open_questions
 
 
@@ -221,8 +230,6 @@ def _extension(certificate: x509.Certificate, kind: type[Extension]) -> Extensio
 
 def _chain(certificate: x509.Certificate, at: datetime, trust: Trust) -> list[x509.Certificate] | None:
     """The certificate, its issuers, and the anchor last; None when there is no valid path (RFC 5280, section 6)."""
-    if certificate in trust.anchors:
-        return [certificate]  # pinned as it is, as in a rehearsal
     verifier = (
         PolicyBuilder()
         .store(Store(list(trust.anchors)))
@@ -237,9 +244,45 @@ def _chain(certificate: x509.Certificate, at: datetime, trust: Trust) -> list[x5
         return None
 
 
-def _revoked(certificate: x509.Certificate, issuer: x509.Certificate, at: datetime, trust: Trust) -> Iterator[str]:
+def _given_chain(
+    certificate: x509.Certificate, trust: Trust
+) -> Iterator[tuple[x509.Certificate, x509.Certificate | None]]:
+    """The certificate and its issuers, each with its own, by what is given alone; None ends what is known.
+
+    For certificates whose chain is not asked for: it leads nowhere that is trusted, and serves to check revocation.
+    """
+    one = certificate
+    for _ in range(_LONGEST_CHAIN):
+        issuer = _issuer_of(one, trust)
+        yield one, issuer
+        if issuer is None or issuer.subject == issuer.issuer:
+            return
+        one = issuer
+
+
+def _issuer_of(certificate: x509.Certificate, trust: Trust) -> x509.Certificate | None:
+    given = (*trust.intermediates, *trust.anchors)
+    return next((one for one in given if _issued_by(certificate, one)), None)
+
+
+def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _revoked(
+    certificate: x509.Certificate, issuer: x509.Certificate | None, at: datetime, trust: Trust
+) -> Iterator[str]:
+    """issuer: None where its certificate is not given, so that no signature can be checked.
+
+    Such a list or answer counts all the same. It can only refuse, never allow, and it is a file that npr.toml names: to
+    pass over what the operator put there would be the unsafe reading. ``unknown`` says that it was not checked.
+    """
     answers = [answer for answer in trust.ocsp if _speaks_of(answer, certificate)]
-    yield from _by_ocsp(answers, issuer, at)
+    yield from _by_ocsp(answers, certificate, issuer, at)
     lists = [crl for crl in trust.crls if crl.issuer == certificate.issuer]
     yield from _by_crl(lists, certificate, issuer, at)
 
@@ -247,32 +290,41 @@ def _revoked(certificate: x509.Certificate, issuer: x509.Certificate, at: dateti
 def _by_crl(
     lists: Sequence[x509.CertificateRevocationList],
     certificate: x509.Certificate,
-    issuer: x509.Certificate,
+    issuer: x509.Certificate | None,
     at: datetime,
 ) -> Iterator[str]:
-    key = issuer.public_key()
     for crl in lists:
-        if not isinstance(key, rsa.RSAPublicKey) or not crl.is_signature_valid(key):
+        if issuer is not None and not _list_signed_by(crl, issuer):
             yield "the CRL is not signed by its issuer"
         elif not _current(crl.last_update_utc, crl.next_update_utc, at):
-            yield f"the CRL is out of date on {_day(at)}"
+            yield f"the CRL is out of date on {_day(at)}{_endless(crl.next_update_utc)}"
         else:
             entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
             if entry is not None:
                 yield f"it was revoked on {_day(entry.revocation_date_utc)} (CRL)"
 
 
-def _by_ocsp(answers: Iterable[ocsp.OCSPResponse], issuer: x509.Certificate, at: datetime) -> Iterator[str]:
+def _by_ocsp(
+    answers: Iterable[ocsp.OCSPResponse],
+    certificate: x509.Certificate,
+    issuer: x509.Certificate | None,
+    at: datetime,
+) -> Iterator[str]:
     for answer in answers:
-        if not _answered_by(answer, issuer, at):
+        if not _same_issuer(answer, certificate.issuer) or (issuer and not _answered_by(answer, issuer, at)):
             yield "the OCSP response is not signed by its issuer"
         elif not _current(answer.this_update_utc, answer.next_update_utc, at):
-            yield f"the OCSP response is out of date on {_day(at)}"
+            yield f"the OCSP response is out of date on {_day(at)}{_endless(answer.next_update_utc)}"
         elif answer.certificate_status is ocsp.OCSPCertStatus.REVOKED:
             when = answer.revocation_time_utc
             yield f"it was revoked on {_day(when) if when else 'an unknown day'} (OCSP)"
         elif answer.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
             yield "its issuer does not know it (OCSP)"
+
+
+def _list_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    return isinstance(key, rsa.RSAPublicKey) and crl.is_signature_valid(key)
 
 
 def _speaks_of(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
@@ -284,15 +336,13 @@ def _speaks_of(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool
 
 def _answered_by(answer: ocsp.OCSPResponse, issuer: x509.Certificate, at: datetime) -> bool:
     """Whether the issuer, or a responder it named for this, signed the answer about one of its certificates."""
-    if not _same_issuer(answer, issuer):
-        return False
     responders = [issuer, *(one for one in answer.certificates if _is_responder(one, issuer, at))]
     return any(_signed_by(answer, one) for one in responders)
 
 
-def _same_issuer(answer: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
+def _same_issuer(answer: ocsp.OCSPResponse, issuer: x509.Name) -> bool:
     digest = hashes.Hash(answer.hash_algorithm)
-    digest.update(issuer.subject.public_bytes())
+    digest.update(issuer.public_bytes())
     return digest.finalize() == answer.issuer_name_hash
 
 
@@ -300,9 +350,7 @@ def _is_responder(certificate: x509.Certificate, issuer: x509.Certificate, at: d
     extended = _extension(certificate, x509.ExtendedKeyUsage)
     if extended is None or ExtendedKeyUsageOID.OCSP_SIGNING not in extended:
         return False
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    if not _issued_by(certificate, issuer):
         return False
     return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
 
@@ -319,7 +367,12 @@ def _signed_by(answer: ocsp.OCSPResponse, responder: x509.Certificate) -> bool:
 
 
 def _current(since: datetime, until: datetime | None, at: datetime) -> bool:
-    return since <= at and (until is None or at <= until)
+    """until: its nextUpdate; without one it counts for ENDLESS_DAYS, since an old list knows nothing of today."""
+    return since <= at <= (until or since + timedelta(days=ENDLESS_DAYS))
+
+
+def _endless(until: datetime | None) -> str:
+    return "" if until else f" (it names no next update, so it counts for {ENDLESS_DAYS} days)"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

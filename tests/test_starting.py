@@ -98,6 +98,20 @@ def test_what_waits_whatever_lies_ready(change: dict[str, str], needs: str) -> N
         assert (step.what, step.needs) == ("wait", needs)
 
 
+@pytest.mark.parametrize(
+    ("period", "deadline", "year"),
+    [
+        ("2025-A", dt.date(2026, 1, 5), 2025),
+        ("2025-K", dt.date(2026, 4, 30), 2025),
+        ("2026-M01", dt.date(2026, 2, 3), 2026),
+    ],
+)
+def test_the_calendar_to_confirm_is_that_of_the_period(period: str, deadline: dt.date, year: int) -> None:
+    (step,) = steps([replace(T1, period=period, deadline=deadline, status="proposed")], lambda _: NEW)
+    assert step.needs == "calendar"
+    assert f"npr calendar confirm {year} --by NAME" in step.why
+
+
 @pytest.mark.parametrize("standing", ["ahead", "done", "superseded"])
 def test_only_what_is_due_has_a_step(standing: str) -> None:
     assert steps([replace(T1, standing=standing)], lambda _: NEW) == []  # type: ignore[arg-type]

@@ -75,7 +75,8 @@ def steps(found: Iterable[Due], facts: Callable[[Due], Facts]) -> list[Step]:
 
 def _step(one: Due, facts: Callable[[Due], Facts]) -> Step:
     if one.status == "proposed":
-        year = one.deadline.year
+        # The year of the period and not of the deadline: an annual report is due in the year after.
+        year = Period.parse(one.period).year
         return _wait(one, "calendar", f"its deadline is only proposed: npr calendar confirm {year} --by NAME")
     if one.held_by:
         return _wait(one, "other report", one.next_step)

@@ -61,6 +61,8 @@ AUDIENCES = (
     "only-avtalespesialist",
     "except-amk",
 )
+WITHIN_MONTHS = 12
+"""A deadline comes so soon after its period; the latest published one does in 7. A later one has a wrong year."""
 LATE = "only-avtalespesialist"
 FIRST, SECOND = 1, 2
 # The end of a period as the pages print it: 31.6. 2020, 31.01 2020, 28.02.2022.
@@ -191,15 +193,22 @@ def read_deadlines(
     """Deadlines out of the text of a file. Raises WrongUse naming file and line.
 
     Refused: an impossible date, a period that is not cumulative or does not end as its report does, a deadline inside
-    its period, unknown words, a row that stands twice, a printed end that differs from ours with no correction, and a
-    correction without its row.
+    its period or more than a year after it, unknown words, a row that stands twice, in a draft a second date for the
+    same period, submission and audience, a printed end that differs from ours with no correction, and a correction
+    without its row.
     """
     found: dict[tuple[str, int, str, date, str], Deadline] = {}
+    drafted: dict[tuple[str, int, str], Deadline] = {}
     for where, row in rows(text, DEADLINES_HEADER, name):
         entry = replace(_deadline(row, where), status=status)
         key = (entry.period, entry.submission, entry.audience, entry.deadline, entry.source)
         if key in found:
             raise refuse("the same deadline stands twice", where)
+        first = drafted.setdefault(key[:3], entry)
+        # Several published tables may speak of one report; a draft is one word, of which an earlier date would count.
+        if status != "published" and first is not entry:
+            what = f"{entry.period}, submission {entry.submission}, {entry.audience}"
+            raise refuse(f"a second date for {what}: {entry.deadline}, and above {first.deadline}", where)
         if fault := _unexplained(entry, corrections):
             raise refuse(fault, where)
         found[key] = entry
@@ -277,11 +286,18 @@ def _fault(entry: Deadline) -> str:
         return f"period_to {end} is not the end of its month"
     if end.month not in ENDS[entry.report]:
         return f"a period of the {entry.report} report does not end in month {end.month}"
-    if entry.deadline <= end:
-        return f"deadline {entry.deadline} is not after the period"
+    if not end < entry.deadline <= latest(end):
+        wrong = "not after" if entry.deadline <= end else f"more than {WITHIN_MONTHS} months after"
+        return f"deadline {entry.deadline} is {wrong} the period, which ends on {end}"
     if not entry.modules or not set(entry.modules) <= MODULES:
         return f"modules {' '.join(entry.modules)!r}; known are {' '.join(sorted(MODULES))}"
     return "" if entry.source.strip() else "source is empty"
+
+
+def latest(end: date) -> date:
+    """The last day that can be the deadline of a period that ends on a day."""
+    year, month = divmod(end.year * 12 + end.month - 1 + WITHIN_MONTHS, 12)
+    return date(year, month + 1, calendar.monthrange(year, month + 1)[1])
 
 
 def _unexplained(entry: Deadline, known: Iterable[Correction]) -> str:

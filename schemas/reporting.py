@@ -8,15 +8,17 @@ Belongs here: the typed reader of ``schemas/calendar/duties.toml``. Does not bel
 from __future__ import annotations
 
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from schemas.deadlines import FOLDER, Deadline, readings
-from schemas.period import KindName, Period
+from schemas.deadlines import FIRST, FOLDER, SECOND, Deadline, readings
+from schemas.period import KindName, Period, period_keys
 
 
 class UnitKind(StrEnum):
@@ -27,6 +29,10 @@ class UnitKind(StrEnum):
     AVTALESPESIALIST = "avtalespesialist"
     AMK = "amk"
 
+
+Who = tuple[UnitKind, bool]
+"""A kind of unit, and whether it has an ISF agreement: all that duties ask of a unit."""
+EVERYONE: tuple[Who, ...] = tuple((kind, isf) for kind in UnitKind for isf in (False, True))
 
 # Whom a row speaks to. Rows that name nobody, or list modules, speak to all that owe the report; so does the
 # guest-patient settlement of 2017, since nothing here says who settles.
@@ -125,6 +131,46 @@ def deadlines_for(
     known = readings() if calendar is None else calendar
     mine = [row for row in known if row.period == period.key and row.submission in owed and speaks_to(row, kind)]
     return tuple(sorted(mine, key=lambda row: (row.deadline, row.submission)))
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A planned submission that is owed and has no deadline. lost: kinds of unit that miss it; all: nobody has it."""
+
+    period: Period
+    submission: int
+    lost: tuple[UnitKind, ...]
+    all: bool
+
+    def __str__(self) -> str:
+        """As ``2021-T1, submission 1``, with the kinds of unit where others have a deadline."""
+        whom = "" if self.all else f" of {', '.join(self.lost)}"
+        return f"{self.period.key}, submission {self.submission}{whom}"
+
+
+def owed_gaps(year: int, found: Iterable[Deadline], who: Iterable[Who] = EVERYONE) -> list[Gap]:
+    """What units of these kinds owe for the periods of a year, and no row speaks of to them, by period.
+
+    ``schemas.deadlines.gaps`` asks whether there is a row at all; a row for avtalespesialister helps no hospital.
+    """
+    by_period: dict[str, list[Deadline]] = defaultdict(list)
+    for row in found:
+        by_period[row.period].append(row)
+    asked = tuple(who)
+    periods = [Period.parse(key) for key in period_keys() if key.startswith(f"{year}-")]
+    return [
+        gap
+        for period in periods
+        for submission in (FIRST, SECOND)
+        if (gap := _gap(period, submission, by_period[period.key], asked))
+    ]
+
+
+def _gap(period: Period, submission: int, rows: list[Deadline], who: Iterable[Who]) -> Gap | None:
+    owing = [(kind, isf) for kind, isf in who if submission in duty(period, kind, isf=isf).submissions]
+    told = {one for one in owing if any(row.submission == submission for row in deadlines_for(period, *one, rows))}
+    lost = tuple(dict.fromkeys(kind for kind, isf in owing if (kind, isf) not in told))
+    return Gap(period, submission, lost, all=not told) if lost else None
 
 
 def speaks_to(row: Deadline, kind: UnitKind) -> bool:

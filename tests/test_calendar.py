@@ -24,7 +24,7 @@ from schemas.deadlines import (
 )
 from schemas.errors import WrongUse
 from schemas.period import Period, kinds, period_keys
-from schemas.reporting import UnitKind, deadlines_for, duties, duty, modules_allowed, modules_for
+from schemas.reporting import UnitKind, deadlines_for, duties, duty, modules_allowed, modules_for, owed_gaps
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "../shared/domain/data/calendar.csv"
@@ -116,6 +116,8 @@ def test_rows_are_kept_as_printed_and_read_as_corrected() -> None:
         GOOD.replace("2020-01-01", "2020-02-01").replace(",x", ",other"),
         GOOD.replace("2020-02-29", "2020-04-30").replace("2020-03", "2020-05").replace(",x", ",other"),
         GOOD.replace("2020-03-03", "2020-02-29").replace(",x", ",other"),
+        GOOD.replace("2020-03-03", "2030-03-03").replace(",x", ",other"),
+        GOOD.replace("2020-03-03", "2021-03-01").replace(",x", ",other"),
         GOOD.replace("2020-03-03", "3.3.2020").replace(",x", ",other"),
         GOOD.replace("monthly", "weekly").replace(",x", ",other"),
         GOOD.replace("monthly", "tertial-1").replace(",x", ",other"),
@@ -132,6 +134,20 @@ def test_impossible_rows_are_refused_with_file_and_line(line: str) -> None:
     with pytest.raises(WrongUse) as refused:
         read_deadlines(HEAD + GOOD + line)
     assert refused.value.where == "schemas/calendar/deadlines.csv, line 3"
+
+
+def test_the_last_day_a_deadline_can_be_is_a_year_after_its_period() -> None:
+    assert len(read_deadlines(HEAD + GOOD.replace("2020-03-03", "2021-02-28"))) == 1
+    with pytest.raises(WrongUse, match="2021-03-01 is more than 12 months after the period, which ends on 2020-02-29"):
+        read_deadlines(HEAD + GOOD.replace("2020-03-03", "2021-03-01"))
+
+
+def test_a_draft_has_one_date_for_a_submission_and_audience() -> None:
+    second = GOOD.replace("2020-03-03", "2020-03-04").replace(",x", ",other")
+    read_deadlines(HEAD + GOOD + second)  # of published tables the corrections say which one counts
+    said = "a second date for 2020-M02, submission 1, not-stated: 2020-03-04, and above 2020-03-03"
+    with pytest.raises(WrongUse, match=said):
+        read_deadlines(HEAD + GOOD + second, status="proposed")
 
 
 @pytest.mark.parametrize("printed", ["1.1.- 31.6. 2020", "1.1. - 30.06.2021", "1.1.- 28.2. 2020", "1.1.-31.01 2020"])
@@ -172,6 +188,50 @@ def test_a_gap_in_a_published_year_is_refused() -> None:
         insist_no_gaps([row for row in until_july if row.period != "2020-M05"], cut)
     with pytest.raises(WrongUse, match="is in no"):
         insist_no_gaps(whole, tables()[:1])
+
+
+TO_HOSPITALS = "2020-05-05,2020-01-01,2020-04-30,tertial-1,ord,except-avtalespesialist,1,,,x\n"
+TO_SPECIALISTS = "2020-05-11,2020-01-01,2020-04-30,tertial-1,ord,only-avtalespesialist,1,,,x\n"
+TO_ALL_BUT_AMK = "2020-05-26,2020-01-01,2020-04-30,tertial-1,ord,except-amk,2,,,x\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "missing"),
+    [
+        (TO_HOSPITALS + TO_SPECIALISTS + TO_ALL_BUT_AMK, []),
+        (
+            TO_SPECIALISTS + TO_ALL_BUT_AMK,
+            ["2020-T1, submission 1 of health_trust, private, amk"],
+        ),
+        (TO_HOSPITALS + TO_ALL_BUT_AMK, ["2020-T1, submission 1 of avtalespesialist"]),
+        (TO_HOSPITALS + TO_SPECIALISTS, ["2020-T1, submission 2"]),
+        ("", ["2020-T1, submission 1", "2020-T1, submission 2"]),
+    ],
+)
+def test_each_kind_of_unit_has_a_deadline_for_what_it_owes(table: str, missing: list[str]) -> None:
+    found = owed_gaps(2020, read_deadlines(HEAD + table))
+    assert [str(gap) for gap in found if gap.period.key == "2020-T1"] == missing
+
+
+def test_whole_published_tables_speak_to_every_kind_of_unit_and_cut_ones_until_they_end() -> None:
+    missing = {table.year: [str(gap) for gap in owed_gaps(table.year, readings())] for table in tables()}
+    assert missing == {
+        2017: ["2017-A, submission 1 of avtalespesialist", "2017-A, submission 2"],
+        2019: [],
+        2020: [],
+        2022: [
+            "2022-M11, submission 1",
+            "2022-A, submission 1",
+            "2022-A, submission 2",
+            "2022-K, submission 1",
+            "2022-K, submission 2",
+        ],
+    }
+
+
+def test_a_unit_that_owes_less_misses_less() -> None:
+    of_amk = [str(gap) for gap in owed_gaps(2026, (), [(UnitKind.AMK, False)])]
+    assert of_amk == ["2026-T1, submission 1", "2026-T2, submission 1", "2026-A, submission 1"]
 
 
 def test_a_deadline_on_no_working_day_is_doubted() -> None:

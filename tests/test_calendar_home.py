@@ -189,9 +189,9 @@ def test_what_a_draft_may_not_be(home: Path) -> None:
         assert outcome.code == 2, outcome.out
         return outcome.err
 
-    assert "nothing to propose for 2020" in fails("propose", "2020")
-    assert "nothing to propose for 2031" in fails("propose", "2031")
-    assert "nothing to propose for 1999" in fails("propose", "1999")
+    assert "all its deadlines are published: npr calendar --year 2020" in fails("propose", "2020")
+    assert "periods of 2017 to 2026; a later year comes with a new version" in fails("propose", "2031")
+    assert "this version knows periods of 2017 to 2026\n" in fails("propose", "1999")
     assert "no draft for 2026" in fails("confirm", "2026", "--by", "Kari")
     call("calendar", "propose", "2026", home=home)
     assert "there is a draft for 2026" in fails("propose", "2026")
@@ -209,11 +209,51 @@ def test_what_a_draft_may_not_be(home: Path) -> None:
     path.write_text("".join(line for line in lines if "2026-05-31" not in line), encoding="utf-8")
     assert "no deadline for 2026-M05, submission 1" in fails("confirm", "2026", "--by", "Kari")
 
-    path.write_text(good.replace("2026-", "2025-"), encoding="utf-8")
+    path.write_text(good.replace("2026-", "2025-").replace("2027-", "2026-"), encoding="utf-8")
     assert "is no period of 2026" in fails("--year", "2026")
 
     assert call("calendar", "propose", "2026", "--again", home=home).code == 0
     assert path.read_text(encoding="utf-8") == good
+
+
+@pytest.mark.parametrize(("year", "proposable"), [("1999", False), ("2026", True), ("2031", False)])
+def test_a_year_without_a_table_is_sent_to_a_draft_only_where_there_can_be_one(
+    year: str,
+    proposable: bool,  # noqa: FBT001 - a column
+    home: Path,
+) -> None:
+    said = call("calendar", "--year", year, home=home).out
+    assert f"no table of deadlines was found for {year}" in said
+    assert (f"npr calendar propose {year} drafts one" in said) is proposable
+    assert ("this version knows periods of" in said) is not proposable
+    assert (call("calendar", "propose", year, home=home).code == 0) is proposable
+
+
+def test_a_draft_saved_by_a_spreadsheet(home: Path) -> None:
+    call("calendar", "propose", "2026", home=home)
+    path = home / "calendar/2026.csv"
+    good = path.read_text(encoding="utf-8")
+
+    path.write_text(good, encoding="utf-8-sig", newline="\r\n")
+    assert call("calendar", "confirm", "2026", "--by", "Kari Nordmann", home=home).code == 0
+
+    path.write_text(good.replace(",", ";"), encoding="utf-8-sig")
+    outcome = call("calendar", "--year", "2026", home=home)
+    assert outcome.code == 2
+    assert "separated by semicolons; the separator must be a comma" in outcome.err
+    assert "2026.csv, line 1" in outcome.err
+
+
+def test_a_draft_that_forgets_one_kind_of_unit_is_not_confirmed(home: Path) -> None:
+    call("calendar", "propose", "2021", home=home)
+    path = home / "calendar/2021.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    (hospitals,) = [line for line in lines if ",tertial-1," in line and ",except-avtalespesialist,1," in line]
+    path.write_text("".join(line for line in lines if line != hospitals), encoding="utf-8")
+    outcome = call("calendar", "confirm", "2021", "--by", "Kari Nordmann", home=home)
+    assert outcome.code == 2
+    # The row of avtalespesialister for the same submission is still there, and helps no hospital.
+    assert "has no deadline for 2021-T1, submission 1 of health_trust, private, amk" in outcome.err
 
 
 def test_a_published_row_takes_the_place_of_a_draft(home: Path) -> None:

@@ -141,8 +141,12 @@ def calendar(rows: Sequence[Record], year: int | None) -> str:
         for row in rows
     ]
     if not lines:
-        fix = f"npr calendar propose {year} drafts one"
-        return f"no table of deadlines was found for {year}, and there is no draft: {fix}"
+        from pipelines.home.calendar import no_periods  # noqa: PLC0415 - help and progress need no calendar
+
+        fix = no_periods(year) if year is not None else ""
+        return f"no table of deadlines was found for {year}, and there is no draft: " + (
+            fix or f"npr calendar propose {year} drafts one"
+        )
     head = ("deadline", "period", "to", "report", "no.", "audience", "messages", "note")
     table = as_table("Deadlines", head, lines)
     return as_text(table, *(escape(f"[{number}] {note}") for number, note in enumerate(notes, start=1)))

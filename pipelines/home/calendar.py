@@ -30,7 +30,6 @@ from schemas.deadlines import (
     corrections_of,
     deadlines,
     doubts,
-    gaps,
     read_deadlines,
     readings,
     tables,
@@ -38,6 +37,7 @@ from schemas.deadlines import (
 )
 from schemas.errors import WrongUse
 from schemas.period import kinds
+from schemas.reporting import owed_gaps
 from transforms.scheduling.proposal import propose
 
 FOLDER = "calendar"
@@ -96,15 +96,16 @@ class CalendarHome:
             raise WrongUse(
                 f"there is a draft for {year}", where=str(path), fix=f"edit it, or npr calendar propose {year} --again"
             )
+        if fault := no_periods(year):
+            raise WrongUse(f"nothing to propose for {year}", where="YEAR", fix=fault)
         known = readings()
         past = [row for row in known if _table_year(row) <= year]
-        rows = propose(year, past, known) if past else ()
+        rows = propose(year, past, known)
         if not rows:
-            years = f"{kinds().years.first} to {kinds().years.last}"
             raise WrongUse(
                 f"nothing to propose for {year}",
                 where="YEAR",
-                fix=f"all its deadlines are published (npr calendar --year {year}), or it is none of {years}",
+                fix=f"all its deadlines are published: npr calendar --year {year}",
             )
         with self.store.writing(path) as beside:
             beside.write_text(_as_csv(rows), encoding="utf-8")
@@ -116,9 +117,9 @@ class CalendarHome:
         if not path.is_file():
             raise WrongUse(f"no draft for {year}", where=str(path), fix=f"npr calendar propose {year}")
         draft = self._draft(path)
-        if missing := gaps(year, (*readings(), *draft.rows)):
+        if missing := owed_gaps(year, together(readings(), draft.rows)):
             raise WrongUse(
-                f"the draft for {year} has no deadline for {'; '.join(missing)}",
+                f"the draft for {year} has no deadline for {'; '.join(map(str, missing))}",
                 where=str(path),
                 fix=f"add the rows, or npr calendar propose {year} --again",
             )
@@ -140,12 +141,12 @@ class CalendarHome:
         year = int(path.stem)
         word = self._confirmation(year)
         status: Status = "confirmed" if word and word.sha256 == _digest(path) else "proposed"
+        again = f"npr calendar propose {year} --again"
+        text = _text(path)
+        _insist_commas(path, text, again)
         try:
-            rows = read_deadlines(path.read_text(encoding="utf-8"), name=str(path), status=status)
-        except UnicodeDecodeError:
-            raise WrongUse(f"{path}: not UTF-8", where=str(path), fix="save it as CSV in UTF-8") from None
+            rows = read_deadlines(text, name=str(path), status=status)
         except WrongUse as fault:
-            again = f"npr calendar propose {year} --again"
             raise WrongUse(fault.what, where=fault.where, fix=f"correct that line, or {again}") from None
         if other := next((row for row in rows if row.period_to.year != year), None):
             raise WrongUse(f"{other.period} is no period of {year}", where=str(path), fix="take that line out")
@@ -161,6 +162,15 @@ class CalendarHome:
             raise WrongUse(
                 f"{path}: no record of a confirmation", where=str(path), fix=f"npr calendar confirm {year} --by NAME"
             ) from None
+
+
+def no_periods(year: int) -> str:
+    """Why a year can have no draft, empty when it can: the program knows periods of some years only."""
+    years = kinds().years
+    if years.first <= year <= years.last:
+        return ""
+    known = f"this version knows periods of {years.first} to {years.last}"
+    return f"{known}; a later year comes with a new version" if year > years.last else known
 
 
 def listing(home: CalendarHome, year: int | None) -> list[dict[str, Any]]:
@@ -209,6 +219,25 @@ def _notes(row: Deadline) -> Iterable[str]:
 
 def _table_year(row: Deadline) -> int:
     return next(table.year for table in tables() if table.source == row.source)
+
+
+def _text(path: Path) -> str:
+    """A draft as it lies there; spreadsheets put a mark before UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise WrongUse(f"{path}: not UTF-8", where=str(path), fix="save it as CSV in UTF-8") from None
+
+
+def _insist_commas(path: Path, text: str, again: str) -> None:
+    """WrongUse for a file whose first line has semicolons for commas."""
+    head = text.partition("\n")[0]
+    if ";" in head and "," not in head:
+        raise WrongUse(
+            "columns are separated by semicolons; the separator must be a comma",
+            where=f"{path}, line 1",
+            fix=f"save it with commas (a spreadsheet set to Norwegian writes semicolons), or {again}",
+        )
 
 
 def _digest(path: Path) -> str:

@@ -188,9 +188,9 @@ def test_lists_count_without_a_trusted_chain(
         (ISSUER.answer(GOOD, Status.REVOKED), "it was revoked on 2026-02-21 (OCSP)"),
         (ISSUER.answer(GOOD, Status.GOOD), None),
         (ISSUER.answer(GOOD, Status.GOOD, age=8), "the OCSP response is out of date on 2026-03-02"),
-        (STRANGER.answer(GOOD, Status.GOOD), "the OCSP response is not signed by its issuer"),
+        (STRANGER.answer(GOOD, Status.REVOKED), "it was revoked on 2026-02-21 (OCSP)"),
     ],
-    ids=["revoked", "good", "old", "of another CA"],
+    ids=["revoked", "good", "old", "nobody can check the signature"],
 )
 def test_answers_count_without_a_trusted_chain(trust: Trust, answer: ocsp.OCSPResponse, reason: str | None) -> None:
     assert [*faults(GOOD, ENC, NOW, HOLDER, replace(trust, ocsp=(answer,)))] == ([reason] if reason else [])

@@ -539,7 +539,7 @@ class House:
             # What ends in a later year cannot be due, and what ended before the history is not looked at.
             rows = [row for row in calendar if self.world.first - 1 <= row.period_to.year <= day.year]
             self._planned[place] = Planned(rows, CARRIERS)
-        found = self._planned[place].outlook([self._reporters[unit]], lines, day, since=asked_from(day))
+        found = self._planned[place].outlook([self._reporters[unit]], lines, day, since=asked_from(day, lines))
         return [one for one in found if one.standing == "due"]
 
     def _calendar(self, now: dt.datetime) -> tuple[Deadline, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import dagster as dg
 import pytest
 from conftest import ROOT
 from guarded import PERIOD, UNIT, Delivery, delivery
+from test_receipts import receipt
 
 from pipelines.definitions import build
 from pipelines.ledger.book import SqlLedger, ledger_of
@@ -108,6 +110,21 @@ def test_the_jobs_one_after_the_other(house: House, tmp_path: Path) -> None:
     assert house.states == [State.HANDED_OVER, State.HANDED_OVER]
     assert house.left == ["0001", "0002"]
     assert house.ledger.audit() == events  # it changes nothing but its own list
+
+
+def test_recheck_takes_answers_in(house: House) -> None:
+    inbox = house.settings.home / "inbox"
+    inbox.mkdir()
+    (part, *_) = house.ledger.parts(KEY, 2)
+    for name, content in (("answer.xml", receipt(original=f"<Id>{part.msg_id}</Id>")), ("nothing.bin", b"?")):
+        (inbox / name).write_bytes(content)
+        os.utime(inbox / name, (0, 0))  # at rest
+    result = house.run("recheck")
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["answers"].value == "1 taken, 1 waiting"
+    assert house.ledger.part(part.msg_id).state is State.RECEIVED
+    assert [path.name for path in inbox.iterdir()] == ["nothing.bin"]
 
 
 def test_the_asset_shows_the_matrix_that_the_command_prints(house: House) -> None:

@@ -217,10 +217,21 @@ def test_what_is_under_way_is_asked_about_often_and_then_once_an_hour(home: Path
         daemon.watch("running_submissions")
         assert [run.job_name for run in daemon.sensors(NOW)] == ["recheck"]  # the first look
         assert daemon.sensors(NOW + 5 * minute) == []
-        assert reason(daemon, "running_submissions") == "nothing changed and nothing is under way"
+        assert reason(daemon, "running_submissions").endswith("nothing is under way, and no answer can have come")
         sent(ledger, prepared(ledger, home, modules=("ord", "ide", "sbs")), NOW)
         asked = [at for at in (10, 15, 70, 80, 120, 130, 140, 190) if daemon.sensors(NOW + at * minute)]
         assert asked == [10, 15, 70, 130, 190]
+
+
+def test_an_answer_in_the_folder_is_looked_at_though_nothing_is_under_way(home: Path) -> None:
+    hour = dt.timedelta(hours=1)
+    with running(settings(home)) as daemon:
+        daemon.watch("running_submissions")
+        assert [run.job_name for run in daemon.sensors(NOW)] == ["recheck"]  # the first look
+        assert daemon.sensors(NOW + 2 * hour) == []
+        (home / "inbox").mkdir(parents=True)
+        (home / "inbox" / "answer.xml").write_text("<a/>", encoding="utf-8")
+        assert [run.job_name for run in daemon.sensors(NOW + 3 * hour)] == ["recheck"]
 
 
 def test_a_notice_that_could_not_be_sent_is_tried_again(home: Path) -> None:

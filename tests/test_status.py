@@ -15,9 +15,11 @@ from conftest import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.cli import cli
-from pipelines.scheduling.agenda import today
+from pipelines.scheduling.agenda import agenda, asked_from, today
 from pipelines.scheduling.status import coming, sentences, status
 from pipelines.settings import load_settings
+from schemas.sending import StateRow
+from schemas.submission_states import State
 
 # What takes longest to load and tells nothing of a calendar or a ledger.
 HEAVY = ("dagster", "pandera", "polars", "numpy", "duckdb", "lxml", "xmlschema", "cryptography", "httpx", "paramiko")
@@ -66,6 +68,40 @@ def test_next_goes_by_the_rehearsed_day(tmp_path: Path) -> None:
     settings = load_settings(config=file, home=tmp_path)
     told = coming(status(settings, dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)))
     assert {one["period"] for one in told} == {"2019-A", "2020-M01", "2020-M02", "2020-M03", "2020-T1", "2020-M05"}
+
+
+@pytest.mark.parametrize(
+    ("handed_over", "day", "begin"),
+    [
+        ("", "2023-01-01", "2023-01-01"),  # a machine that begins
+        ("2023-01-02", "2023-05-01", "2023-01-01"),  # it began this year, with the year before
+        ("2022-12-31", "2023-01-01", "2022-01-01"),  # what it owes since then is not forgotten
+        ("2022-12-31", "2023-12-31", "2022-01-01"),
+        ("2020-05-04", "2023-01-01", "2022-01-01"),
+    ],
+)
+def test_what_is_owed_at_new_year_is_not_forgotten(handed_over: str, day: str, begin: str) -> None:
+    at = dt.datetime.fromisoformat(f"{handed_over}T23:30:00+01:00") if handed_over else None
+    now = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
+    row = StateRow(
+        period="2022-T2", unit="nordfjell", module="ord", submission=1, profile="production",
+        state=State.HANDED_OVER, at=now, handed_over_at=at, silent=0,
+    )  # fmt: skip
+    assert str(asked_from(dt.date.fromisoformat(day), [row])) == begin
+
+
+def test_the_cost_report_that_was_missed_is_still_red_in_january(home: Path) -> None:
+    """2021-K is held by no later report; before, it was green at New Year."""
+    row = StateRow(
+        period="2021-T1", unit="nordfjell", module="ord", submission=1, profile="rehearsal", state=State.HANDED_OVER,
+        at=dt.datetime(2021, 5, 3, tzinfo=dt.UTC), handed_over_at=dt.datetime(2021, 5, 3, tzinfo=dt.UTC), silent=0,
+    )  # fmt: skip
+    found = {
+        (one.period, one.unit): one.standing
+        for one in agenda(load_settings(config=ROOT / "npr.toml", home=home), [row], row.at, on=dt.date(2023, 1, 1))
+    }
+    assert found["2021-K", "nordfjell"] == "due"
+    assert ("2021-K", "sorvik") not in found
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,11 @@ def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str]:
     """Take the register's answers out of FOLDER [default: folders and mailboxes of npr.toml], and match each."""
     import datetime as dt  # noqa: PLC0415
 
-    from pipelines.exchange import inbox as inboxes  # noqa: PLC0415
-    from pipelines.exchange.answered import follow  # noqa: PLC0415
+    from pipelines.exchange.answered import take  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(**context.obj)
-    report = inboxes.take_in(settings, dt.datetime.now(dt.UTC), (folder,) if folder else ())
-    compared = [follow(settings, key) for key in dict.fromkeys(key for key, _ in report.submissions())]
-    predicted = [row for one in compared for row in one]
+    report, predicted = take(settings, dt.datetime.now(dt.UTC), (folder,) if folder else ())
     told = {
         "taken": report.taken,
         "waiting": report.waiting,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from assets import guards, review
 from assets.ports import Options, Run
+from pipelines.exchange import inbox
 from pipelines.exchange.inbox import errors_of
 from pipelines.home.store import DiskStore
 from pipelines.partitions import partition_key
@@ -32,6 +34,15 @@ from transforms.content import finding_ledger as life
 ANSWERED, PREDICTED = "answered", "predicted"
 _CONTENT = frozenset({Event.CONTENT_ERRORS, Event.CONTENT_CLEAN, Event.SCHEMA_REJECTED})
 _ANSWERED = CONTENT | {State.REFUSED}
+
+
+def take(
+    settings: Settings, now: dt.datetime, folders: Sequence[Path] = ()
+) -> tuple[inbox.Report, list[dict[str, Any]]]:
+    """Take answers in, and make what follows from them: the report of the look, and what ``follow`` says of each."""
+    report = inbox.take_in(settings, now, folders)
+    keys = dict.fromkeys(key for key, _ in report.submissions())
+    return report, [row for key in keys for row in follow(settings, key)]
 
 
 def follow(settings: Settings, key: Key) -> list[dict[str, Any]]:

@@ -130,6 +130,11 @@ def folders_of(settings: Settings) -> list[Path]:
     return list(dict.fromkeys([*named, *channels])) or [settings.home / INBOX]
 
 
+def may_have_come(settings: Settings) -> bool:
+    """Whether a look may find something: a file in a folder, or there is a mailbox, of which only a look can tell."""
+    return bool(mailboxes_of(settings.config)) or any(files(folder) for folder in folders_of(settings))
+
+
 def mailboxes_of(config: Config) -> list[tuple[str, Mailbox]]:
     """Mailboxes of channels, by the name of the channel. One that serves nothing new is still read."""
     given = {name: one.mailbox for name, one in config.channels.items() if isinstance(one, EbxmlSmtpSettings)}

@@ -6,6 +6,7 @@ Belongs here: gathering what that function asks for. Does not belong here: decid
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pipelines.home.calendar import CalendarHome
@@ -24,9 +25,16 @@ def today(settings: Settings, now: dt.datetime) -> dt.date:
     return rehearsed or now.astimezone(OSLO).date()
 
 
-def asked_from(day: dt.date) -> dt.date:
-    """Deadlines before that day are not asked about where nobody says otherwise."""
-    return dt.date(day.year, 1, 1)
+def asked_from(day: dt.date, states: Iterable[StateLine] = ()) -> dt.date:
+    """Deadlines before that day are not asked about where nobody says otherwise.
+
+    That is 1 January, so that a machine that begins is not told of all it never sent; and 1 January of the year before
+    for a unit that handed something over before this year, so that nothing it still owes is forgotten at New Year.
+    states: rows of that unit.
+    """
+    begin = dt.date(day.year, 1, 1)
+    sent = (one.handed_over_at.astimezone(OSLO).date() for one in states if one.handed_over_at)
+    return dt.date(day.year - 1, 1, 1) if any(one < begin for one in sent) else begin
 
 
 def agenda(
@@ -40,21 +48,23 @@ def agenda(
 ) -> list[Due]:
     """Every planned submission as it stands on a day, see ``transforms.scheduling.due.outlook``.
 
-    states: rows of the ledger, of any profile. on: by default today in Norway. since: by default 1 January of that
-    year, so that a machine that begins is not told of all it never sent; a unit's ``reports_since`` goes before.
-    units: empty = all of npr.toml.
+    states: rows of the ledger, of any profile. on: by default today in Norway. since: by default as ``asked_from`` says
+    for each unit; a unit's ``reports_since`` goes before. units: empty = all of npr.toml.
     """
     insist_units(settings, units)
     day = on or today(settings, now)
+    of_unit: dict[str, list[StateLine]] = defaultdict(list)
+    for line in states:
+        if line.profile == settings.config.profile:
+            of_unit[line.unit].append(line)
     reporters = [
-        Reporter(name, unit.kind, unit.isf, unit.reports_since)
+        Reporter(name, unit.kind, unit.isf, unit.reports_since or since or asked_from(day, of_unit[name]))
         for name, unit in settings.config.units.items()
         if not units or name in units
     ]
+    mine = [line for lines in of_unit.values() for line in lines]
     calendar = CalendarHome(settings.home).deadlines()
-    mine = [line for line in states if line.profile == settings.config.profile]
-    begin = since or asked_from(day)
-    return outlook(reporters, calendar, mine, day, since=begin, carriers=_carriers(settings))
+    return outlook(reporters, calendar, mine, day, carriers=_carriers(settings))
 
 
 def insist_units(settings: Settings, units: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from pipelines.exchange.inbox import may_have_come
 from pipelines.partitions import partition_key
 from pipelines.scheduling import deliveries
 from pipelines.scheduling.deliveries import Delivery
@@ -178,15 +179,16 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         jobs=[jobs[RECHECK]],
         minimum_interval_seconds=300,
         default_status=running,
-        description="Asks what became of what left, and brings the status up to date, when there is news or a new day.",
+        description="Takes answers in, asks what became of what left, and brings the status up to date, "
+        "when there is news or a new day.",
     )
     def running_submissions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
         state, underway = digest_of(settings, now)
         note = _noted(context.cursor)
         if note and state == note.state:
-            if not underway and not pending(settings):
-                return dg.SensorResult(skip_reason="nothing changed and nothing is under way")
+            if not underway and not pending(settings) and not may_have_come(settings):
+                return dg.SensorResult(skip_reason="nothing changed, nothing is under way, and no answer can have come")
             if now - note.since > EAGER and now - note.asked < SELDOM:
                 return dg.SensorResult(skip_reason=f"no news; asked at {note.asked:%H:%M} UTC, and again an hour later")
         since = note.since if note and note.state == state else now

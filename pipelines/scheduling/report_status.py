@@ -1,7 +1,7 @@
 """The asset ``report_status``: the matrix of reports as Dagster shows it.
 
-Belongs here: asking what is under way, metadata (counts, periods, units), notices. Does not belong here: working the
-matrix out (``pipelines.scheduling.status``).
+Belongs here: taking answers in, asking what is under way, metadata (counts, periods, units), notices. Does not belong
+here: working the matrix out (``pipelines.scheduling.status``).
 """
 
 # No postponed annotations here: Dagster reads the type of `context` when it builds an asset.
@@ -12,10 +12,12 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.exchange.answered import take
 from pipelines.exchange.sending import resume
 from pipelines.scheduling.notices import tell
 from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings
+from schemas.errors import NprError
 from transforms.scheduling.matrix import Cell, is_red
 
 SHOWN = 500
@@ -31,14 +33,29 @@ def report_status(settings: Settings, clock: Callable[[], dt.datetime]) -> dg.As
         description="Where every message of every report stands: period x unit x message, with deadline and colour.",
     )
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        answers = _answers(context, settings, clock())
         asked = resume(settings, clock())
         for row in asked["asked"]:
             names = ("period", "unit", "module", "before", "state")
             context.log.info("%s %s %s: %s, now %s", *(row[name] for name in names))
         found = status(settings, clock())
-        return dg.MaterializeResult(metadata={**_metadata(found), "told": tell(settings, found)})
+        return dg.MaterializeResult(metadata={**answers, **_metadata(found), "told": tell(settings, found)})
 
     return body
+
+
+def _answers(context: dg.AssetExecutionContext, settings: Settings, now: dt.datetime) -> dict[str, Any]:
+    """What came into the inbox, in numbers. A fault there is told of, and keeps nobody from seeing where all stands."""
+    try:
+        report, _ = take(settings, now)
+    except NprError as refused:
+        context.log.warning("answers could not be taken in: %s", refused.what)
+        return {"answers": f"could not be taken in: {refused.what}"}
+    for unread in report.unread:
+        context.log.warning("answers could not be read: %s", unread.what)
+    counts = {"taken": len(report.taken), "waiting": len(report.waiting), "set aside": len(report.aside)}
+    told = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    return {"answers": told or "nothing has come", "unread": len(report.unread)}
 
 
 def _metadata(found: Status) -> dict[str, Any]:

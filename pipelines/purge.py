@@ -29,6 +29,7 @@ from schemas.errors import WrongUse
 from schemas.period import Period
 from schemas.records import Key, Snapshot, digest
 from schemas.submission_states import OPEN, UNDERWAY, State
+from schemas.words import PersonName, person
 
 FOLDER = "purges"
 PRODUCTION = "production"
@@ -62,7 +63,7 @@ class Purge(_Record):
 
     state: str
     at: dt.datetime
-    by: str
+    by: PersonName
     before: dt.date
     retention_days: int
     partitions: tuple[Key, ...]
@@ -75,8 +76,10 @@ class Purge(_Record):
 def purge(settings: Settings, before: dt.date, by: str, now: dt.datetime, *, dry: bool) -> tuple[Purge, Path | None]:
     """Remove what ended and was settled before a day. Returns the proof and where it lies (None for a dry run).
 
-    WrongUse when the day lies within the retention of npr.toml, or another run works on a partition.
+    WrongUse when by is no name of a person, the day lies within the retention of npr.toml, or another run works on a
+    partition.
     """
+    name = person(by)
     _insist_retention(settings, before, now)
     store = DiskStore(settings.home)
     ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
@@ -89,7 +92,7 @@ def purge(settings: Settings, before: dt.date, by: str, now: dt.datetime, *, dry
         proof = Purge(
             state="planned" if dry else "begun",
             at=now,
-            by=by,
+            by=name,
             before=before,
             retention_days=settings.config.retention_days,
             partitions=tuple(going),

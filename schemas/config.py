@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from schemas.extract_file import Accepted
 from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
+from schemas.words import PersonName, Reason
 
 Profile = Literal["rehearsal", "validation", "production"]
 Executor = Literal["in_process", "multiprocess", "celery"]
@@ -140,8 +141,8 @@ class Known(_Part):
     """
 
     what: Short
-    why: Short
-    by: Short
+    why: Reason
+    by: PersonName
 
 
 class Unit(_Part):

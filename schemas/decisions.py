@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.words import PersonName, Reason
+
 
 class DecisionKind(StrEnum):
     """What was decided."""
@@ -30,7 +32,8 @@ class DecisionKind(StrEnum):
 class Decision(BaseModel):
     """One decision. period and unit: the partition it speaks of. at: UTC. until: last day it holds, None = no end.
 
-    ``why`` is shown to everyone who reads the audit log, so it must not name a patient.
+    ``by`` and ``why`` are shown to everyone who reads the audit log, so they must not name a patient. They are checked
+    when a decision is made; one out of the ledger is read with ``schemas.words.KEPT``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,9 +42,9 @@ class Decision(BaseModel):
     period: str
     unit: str
     subject: str
-    by: str = Field(min_length=2, max_length=100)
+    by: PersonName
     at: dt.datetime
-    why: str = Field(default="", max_length=500)
+    why: Reason = ""
     submission: int | None = None
     content: str | None = None
     count: int | None = Field(default=None, ge=0)

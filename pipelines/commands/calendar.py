@@ -84,7 +84,7 @@ def confirm(context: click.Context, year: int, by: str) -> tuple[Any, str]:
     draft = _calendar(context).confirm(year, by, dt.datetime.now(dt.UTC).replace(microsecond=0))
     for doubt in doubts(draft.rows):
         click.echo(f"npr: {doubt}", err=True)
-    return _as_record(draft), f"{len(draft.rows)} deadlines of {year} confirmed by {by}"
+    return _as_record(draft), f"{len(draft.rows)} deadlines of {year} confirmed by {by.strip()}"
 
 
 def _as_record(draft: Draft) -> dict[str, Any]:
@@ -99,6 +99,8 @@ def _as_record(draft: Draft) -> dict[str, Any]:
 
 
 def _voided(draft: Draft) -> str:
+    from schemas.words import on_one_line  # noqa: PLC0415 - imports pydantic
+
     word = draft.confirmation
-    who = f"{word.by} confirmed it on {word.at:%Y-%m-%d}" if word else "it was confirmed"
+    who = f"{on_one_line(word.by)} confirmed it on {word.at:%Y-%m-%d}" if word else "it was confirmed"
     return f"{draft.path} was edited after {who}; its deadlines are proposed again"

@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
 
 from assets import guards, review
 from assets.permits import overrides
@@ -30,6 +29,7 @@ from schemas.identity_rules import IdentityRule
 from schemas.known_rules import Rule, known_rules
 from schemas.period import Period, period_keys
 from schemas.records import Findings, Key, Snapshot
+from schemas.words import person, reason
 from transforms.answers import explained as answers
 from transforms.answers.findings import RULE
 from transforms.content import drift, overlap, verdict
@@ -366,6 +366,7 @@ def waive(settings: Settings, period: str, unit: str | None, subject: str, said:
 
     It says that a person knows of it. What the register said stays what it said: no state of a submission changes.
     """
+    said = _vouched(said)
     run = _one(settings, period, unit)
     own, theirs = ledger(run), standing(run)
     lines = pl.concat([own, theirs.select(own.columns)])
@@ -400,6 +401,7 @@ def _subject(lines: pl.DataFrame, subject: str) -> tuple[str, int]:
 
 def override(settings: Settings, period: str, unit: str | None, name: str, said: Mapping[str, Any]) -> Record:
     """Keep an override of a rule that drops records. said: by, why, count, withdrawn."""
+    said = _vouched(said)
     run = _one(settings, period, unit)
     rule = rule_of(name)
     found = review.dropped(run).get(rule.id, 0)
@@ -416,6 +418,7 @@ def override(settings: Settings, period: str, unit: str | None, name: str, said:
 
 def confirm(settings: Settings, period: str, unit: str | None, guard: str, said: Mapping[str, Any]) -> Record:
     """Keep the word of a named person that the figures of a guard are right, these and no others."""
+    said = _vouched(said)
     run = _one(settings, period, unit)
     found = guards.judge(run, _table(run, guards.FIGURES), guards.own_number(run))
     stops = found.filter(pl.col("guard") == guard, pl.col("status") == drift.STOP)
@@ -426,13 +429,13 @@ def confirm(settings: Settings, period: str, unit: str | None, guard: str, said:
     return decision | {"confirmed": stops["text"].to_list()}
 
 
+def _vouched(said: Mapping[str, Any]) -> Record:
+    """The same with name and reason checked, which comes before all else."""
+    return {**said, "by": person(said["by"]), "why": reason(said["why"], "--why")}
+
+
 def _decide(run: Run, kind: DecisionKind, subject: str, said: Mapping[str, Any]) -> Record:
-    try:
-        decision = Decision.model_validate(
-            {"kind": kind, "period": run.key.period, "unit": run.key.unit, "subject": subject, "at": run.now(), **said}
-        )
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
-        raise WrongUse("the decision is not complete", where=told, fix="see --help of the command") from None
+    place = {"period": run.key.period, "unit": run.key.unit}
+    decision = Decision.model_validate({"kind": kind, **place, "subject": subject, "at": run.now(), **said})
     run.ledger.decide(decision)
     return decision.model_dump(mode="json", exclude_none=True)

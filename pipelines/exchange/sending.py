@@ -30,6 +30,7 @@ from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
 from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
+from schemas.words import person, reason
 from transforms.content import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
@@ -79,6 +80,7 @@ def approve(
 
     It speaks of production, or of the profile of npr.toml where that asks for approvals (``approval``).
     """
+    by, why = person(by), reason(why, needed=False)
     profile = settings.config.profile if settings.config.approval else "production"
     run = run_of(settings, key, profile)
     return approve_these(run, chosen(run, number, profile), by, why, withdraw=withdraw)
@@ -109,6 +111,7 @@ def approve_these(
 
 def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) -> tuple[Decision, SubmissionRow]:
     """A named person takes on what the validation service found of a content, so that it may go to production."""
+    by, why = person(by), reason(why)
     run = run_of(settings, key, "validation")
     row = chosen(run, number, "validation")
     if row.state not in SENT:
@@ -177,6 +180,7 @@ def _whole(run: Run, row: SubmissionRow) -> Manifest:
 
 def resend(settings: Settings, msg_id: str, by: str, why: str) -> SentPart:
     """Hand the identical bytes over once more, under the same MsgId, because a named person says so."""
+    by, why = person(by), reason(why)
     part = ledger_for(settings).part(msg_id)
     run = run_of(settings, part.key, _profile(part))
     if part.state in SENDABLE:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.home.store import DiskStore
 from schemas.deadlines import (
@@ -38,6 +38,7 @@ from schemas.deadlines import (
 from schemas.errors import WrongUse
 from schemas.period import kinds
 from schemas.reporting import owed_gaps
+from schemas.words import KEPT, PersonName, person
 from transforms.scheduling.proposal import propose
 
 FOLDER = "calendar"
@@ -49,7 +50,7 @@ class Confirmation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     year: int
-    by: str = Field(min_length=2, max_length=100)
+    by: PersonName
     at: dt.datetime
     sha256: str
 
@@ -113,6 +114,7 @@ class CalendarHome:
 
     def confirm(self, year: int, by: str, now: dt.datetime) -> Draft:
         """Record that a person vouches for the draft as it lies there. WrongUse when it is missing or has gaps."""
+        name = person(by)
         path = self._path(year)
         if not path.is_file():
             raise WrongUse(f"no draft for {year}", where=str(path), fix=f"npr calendar propose {year}")
@@ -123,10 +125,7 @@ class CalendarHome:
                 where=str(path),
                 fix=f"add the rows, or npr calendar propose {year} --again",
             )
-        try:
-            word = Confirmation(year=year, by=by, at=now, sha256=_digest(path))
-        except ValidationError:
-            raise WrongUse("--by is the name of a person, 2 to 100 characters", where="--by") from None
+        word = Confirmation(year=year, by=name, at=now, sha256=_digest(path))
         with self.store.writing(self._confirmed(year)) as beside:
             beside.write_text(word.model_dump_json(indent=1), encoding="utf-8")
         return self._draft(path)
@@ -157,7 +156,7 @@ class CalendarHome:
         if not path.is_file():
             return None
         try:
-            return Confirmation.model_validate_json(path.read_bytes())
+            return Confirmation.model_validate_json(path.read_bytes(), context=KEPT)
         except ValidationError:
             raise WrongUse(
                 f"{path}: no record of a confirmation", where=str(path), fix=f"npr calendar confirm {year} --by NAME"

@@ -38,6 +38,7 @@ from schemas.sending import (
     Taken,
 )
 from schemas.submission_states import OURS, SENT, Event, IllegalStep, State, silent_for, step, together
+from schemas.words import KEPT
 
 LEASE = dt.timedelta(minutes=15)
 """Longer than any call of a channel may take, so that a slow process is never taken for a dead one."""
@@ -326,7 +327,7 @@ class SqlLedger:
         asked = _of(key) | ({"of_kind": kind.value} if kind else {})
         with self._database.reading() as connection:
             found = connection.execute(query, asked).scalars()
-            return [Decision.model_validate_json(record) for record in found]
+            return [Decision.model_validate_json(record, context=KEPT) for record in found]
 
     # --- answers and audit --------------------------------------------------------------------------------------------
 

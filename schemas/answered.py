@@ -33,8 +33,12 @@ class ContentError:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One document. errors: of content feedback; told: how many it says there are, where it says so."""
+    """One document. errors: of content feedback; told: how many it says there are, where it says so.
+
+    references: URI and DigestValue of what an ebMS acknowledgment says was received.
+    """
 
     answer: Answer
     errors: tuple[ContentError, ...] = ()
     told: int | None = None
+    references: tuple[tuple[str, str], ...] = ()

@@ -101,10 +101,17 @@ class Partner:
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
-    def acknowledgment(self, ref: str, *, key: str = "partner", signed: bool = True, error: str = "") -> bytes:
-        """A mail with one SOAP envelope that acknowledges an ebMS message, or says an error of it."""
+    def acknowledgment(
+        self, ref: str, *, key: str = "partner", signed: bool = True, error: str = "", soap: bytes = b""
+    ) -> bytes:
+        """A mail with one SOAP envelope that acknowledges an ebMS message, or says an error of it.
+
+        soap: the SOAP part that was received, whose references it repeats (HIS 1037:2011, errata of 2019).
+        """
         action, about = ("MessageError", ref) if error else ("Acknowledgment", "")
-        return self.mail(self.envelope(_receipt(ref, error), key if signed else "", action=action, about=about))
+        return self.mail(
+            self.envelope(_receipt(ref, error, _repeated(soap)), key if signed else "", action=action, about=about)
+        )
 
     def envelope(
         self, inside: str, key: str, payload: tuple[str, bytes] | None = None, *, action: str, about: str = ""
@@ -195,7 +202,7 @@ def _header(action: str, about: str) -> str:
     )
 
 
-def _receipt(ref: str, error: str) -> str:
+def _receipt(ref: str, error: str, repeated: str = "") -> str:
     if error:
         return (
             '<eb:ErrorList eb:version="2.0" eb:highestSeverity="Error" SOAP:mustUnderstand="1">'
@@ -204,8 +211,14 @@ def _receipt(ref: str, error: str) -> str:
     at = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
     return (
         f'<eb:Acknowledgment eb:version="2.0" SOAP:mustUnderstand="1"><eb:Timestamp>{at}</eb:Timestamp>'
-        f"<eb:RefToMessageId>{ref}</eb:RefToMessageId></eb:Acknowledgment>"
+        f"<eb:RefToMessageId>{ref}</eb:RefToMessageId>{repeated}</eb:Acknowledgment>"
     )
+
+
+def _repeated(soap: bytes) -> str:
+    """The ds:Reference elements of the signature of a SOAP part, as they are."""
+    found = etree.fromstring(soap).iterfind(f".//{{{DS}}}SignedInfo/{{{DS}}}Reference") if soap else ()
+    return "".join(etree.tostring(one, encoding="unicode", with_tail=False) for one in found)
 
 
 def _reference(uri: str, transforms: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
+import hashlib
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +46,7 @@ from schemas.smtp import of_line, of_reply, outcomes
 from schemas.submission_states import Event, State
 from transforms.shipping.certificates import Purpose
 from transforms.shipping.ebms import message_id_of
-from transforms.shipping.packing import mail_id_of
+from transforms.shipping.packing import mail_id_of, outside
 
 pytestmark = pytest.mark.xdist_group("mail")
 FROM, TO = "edi@sender.invalid", "rehearsal@rehearsal.invalid"
@@ -220,7 +223,7 @@ def test_a_report_leaves_and_its_receipts_come_back_by_the_command_line(
         opened = partner.open(arrived, (home / "rehearsal" / "receiver-key.pem").read_bytes(), key, sender, at="now")
         assert opened.document.startswith(b"<?xml")
         assert b"<MsgHead" in opened.document
-        mail.deliver(partner.acknowledgment(opened.ref), FROM)
+        mail.deliver(partner.acknowledgment(opened.ref, soap=opened.soap.read_bytes()), FROM)
     assert sorted(row["state"] for row in npr("inbox")["taken"]) == ["acknowledged"] * 2
     assert npr("resume")["states"] == {"acknowledged": 2}
 
@@ -367,11 +370,17 @@ def test_an_answer_that_is_lost_leaves_doubt_until_the_acknowledgment(bench: Ben
     found = sending.resume(bench.settings(), NOW)
     assert [row["state"] for row in found["in_doubt"]] == ["in_doubt"]
     assert "no acknowledgment and no bounce" in found["asked"][0]["said"]
-    bench.answered(bench.partner.acknowledgment(bench.ref, key="forger"), bench.partner.acknowledgment(bench.ref))
+    soap = outside(bench.path.read_bytes()).soap
+    bench.answered(
+        bench.partner.acknowledgment(bench.ref, key="forger"),
+        bench.partner.acknowledgment(bench.ref, soap=_other(soap, 1)),
+    )
+    assert len(sending.resume(bench.settings(), NOW)["in_doubt"]) == 1
+    bench.answered(bench.partner.acknowledgment(bench.ref, soap=soap))
     found = sending.resume(bench.settings(), NOW)
     assert (found["in_doubt"], found["asked"][0]["state"]) == ([], "acknowledged")
     fates = [row["fate"] for row in bench.look().taken]  # the same acknowledgment, now as an answer
-    assert sorted(fates) == ["parked", "taken"]
+    assert sorted(fates) == ["parked", "parked", "taken"]
     assert bench.state() is State.ACKNOWLEDGED
 
 
@@ -465,6 +474,39 @@ def test_a_receipt_that_could_not_be_believed_counts_once_it_can(bench: Bench) -
         fates += [row["fate"] for row in bench.look(certificates=certificates).taken]
     assert fates == ["parked", "known", "taken", "known"]
     assert (bench.state(), list(bench.ledger.parked())) == (State.ACKNOWLEDGED, [])
+
+
+@pytest.mark.parametrize("digest", [0, 1], ids=["of the SOAP envelope", "of the payload"])
+def test_an_acknowledgment_of_other_bytes_is_parked_and_one_of_ours_counts(bench: Bench, digest: int) -> None:
+    """HIS 1037:2011, errata of 2019: an acknowledgment repeats the digests of what was received."""
+    bench.submit()
+    soap = outside(bench.path.read_bytes()).soap
+    bench.answered(bench.partner.acknowledgment(bench.ref, soap=_other(soap, digest)))
+    (row,) = bench.look().taken
+    what = ("the SOAP envelope", "the payload")[digest]
+    assert (row["fate"], row["reason"]) == (
+        "parked",
+        f"it acknowledges other bytes than were sent: its digest of {what} is not ours",
+    )
+    assert bench.state() is State.HANDED_OVER
+    bench.answered(bench.partner.acknowledgment(bench.ref, soap=soap))
+    bench.look()
+    assert bench.state() is State.ACKNOWLEDGED
+
+
+def _other(soap: bytes, digest: int) -> bytes:
+    """The same with another digest in the place of one: 0 of the envelope, 1 of the payload."""
+    ours = re.findall(rb"(?<=<ds:DigestValue>)[^<]+", soap)[digest]
+    return soap.replace(ours, base64.b64encode(hashlib.sha256(b"other").digest()))
+
+
+def test_an_acknowledgment_counts_where_nothing_tells_what_left(bench: Bench) -> None:
+    bench.submit()
+    soap = outside(bench.path.read_bytes()).soap
+    bench.path.unlink()
+    bench.answered(bench.partner.acknowledgment(bench.ref, soap=soap))
+    bench.look()
+    assert bench.state() is State.ACKNOWLEDGED
 
 
 WHOSE = (

@@ -35,6 +35,7 @@ from transforms.answers import explained, findings
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
 from transforms.answers.signed import signature_of
+from transforms.answers.transport import other_bytes
 from transforms.answers.unpacking import MOST_MAIL, Document, NeedsPassword, documents
 from transforms.content import finding_ledger as life
 from transforms.shipping.ebms import EB, SOAP
@@ -153,6 +154,30 @@ def test_clean_is_believed_only_when_it_is_said() -> None:
 def test_an_acknowledgment_names_its_message_in_either_place(place: str) -> None:
     answer = one(ack("e-1", place), "a.xml").answer
     assert (answer.events, answer.msg_id) == ((Event.ACKNOWLEDGED,), "ours-e-1")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ([("", "QUJD"), ("cid:a@b", "REVG")], ""),
+        ([("cid:a@b", "REVG")], ""),
+        ([("cid:a%40b", " RE\n VG ")], ""),
+        ([], ""),
+        ([("", "REVG")], "the SOAP envelope"),
+        ([("", "QUJD"), ("cid:a@b", "QUJD")], "the payload"),
+        ([("cid:another", "REVG")], "the payload"),
+        ([("", "not base64")], "the SOAP envelope"),
+        ([("cid:another", "not base64")], "the payload"),
+    ],
+    ids=[
+        *("both", "payload alone", "written another way", "none", "other envelope", "other payload"),
+        *("of an attachment we did not send", "no digest", "neither"),
+    ],
+)
+def test_an_acknowledgment_tells_the_digests_of_what_was_sent(told: list[tuple[str, str]], reason: str) -> None:
+    found = other_bytes(told, [("", "QUJD"), ("cid:a@b", "REVG")])
+    assert reason in found
+    assert bool(found) == bool(reason)
 
 
 def test_an_error_of_the_transport_is_a_rejection() -> None:

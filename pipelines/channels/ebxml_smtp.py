@@ -23,11 +23,13 @@ from typing import Final
 
 from assets.checkpoints import checkpoint
 from assets.ports import InDoubt, NotHandedOver, Rejected
+from pipelines.channels.acknowledged import of_other_bytes
 from pipelines.channels.common import Deadline, Way, certain_until_begun, insist_addressed, refused
 from pipelines.channels.mail_line import SECONDS, context_of, fault_of, password_of
 from pipelines.channels.mailbox import Mailbox
 from pipelines.parties.address_register import AddressRegister
 from pipelines.parties.receipt_trust import Believing
+from schemas.answered import Answered
 from schemas.config import EbxmlSmtpSettings
 from schemas.errors import DataRefused, WrongUse
 from schemas.feedback_fields import feedback_fields
@@ -271,9 +273,10 @@ class EbxmlSmtp:
         found: list[Event] = []
         mailbox = Mailbox(self._given.mailbox, self.name)
         for mail in mailbox.small(MOST_RECEIPT, (min(part.state_at, now) - _SLACK).date()):
-            for event, kind in _events(mail, ours, part.msg_id, now):
-                if not believing.suspicion(signature_of(mail), kind, part.profile, part.key.unit):
-                    found.append(event)
+            for answered in _answers(mail, ours, part.msg_id, now):
+                suspect = believing.suspicion(signature_of(mail), answered.answer.kind, part.profile, part.key.unit)
+                if not suspect and not of_other_bytes(self._way.store, part, answered.references):
+                    found += [event for event in answered.answer.events if event in _TRANSPORT]
         checkpoint("smtp.asked")
         return Event.ACKNOWLEDGED if Event.ACKNOWLEDGED in found else next(iter(found), None)
 
@@ -289,13 +292,13 @@ class EbxmlSmtp:
         )
 
 
-def _events(mail: bytes, ours: dict[str, str], msg_id: str, now: dt.datetime) -> Iterator[tuple[Event, str]]:
-    """Transport events of a mail that speak of a MsgId, each with the kind of answer that tells it."""
+def _answers(mail: bytes, ours: dict[str, str], msg_id: str, now: dt.datetime) -> Iterator[Answered]:
+    """Answers of a mail that speak of a MsgId."""
     try:
         for document in documents(mail, "mail"):
             answered = read(document, feedback_fields(), now, lambda ref: ours.get(ref, ""))
             if answered is not None and answered.answer.msg_id == msg_id:
-                yield from ((event, answered.answer.kind) for event in answered.answer.events if event in _TRANSPORT)
+                yield answered
     except DataRefused:
         return  # npr inbox tells of it
 

@@ -38,6 +38,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from assets.checkpoints import checkpoint
+from pipelines.channels.acknowledged import of_other_bytes
 from pipelines.channels.mailbox import Mailbox
 from pipelines.home.store import IDENTITY, DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
@@ -228,7 +229,7 @@ class _Look:
                 if isinstance(answered, DataRefused):
                     first = first or answered
                     continue
-                judged = self._judged(answered, signature) if signature else answered
+                judged = self._compared(self._judged(answered, signature) if signature else answered)
                 self._record(judged, name)
                 found.append(judged.answer.digest)
         finally:
@@ -254,6 +255,15 @@ class _Look:
         answer = answered.answer
         profile, unit = self._whose.get(answer.msg_id, ("", ""))
         suspect = self.believing.suspicion(signature, answer.kind, profile, unit)[:500]
+        return replace(answered, answer=answer.model_copy(update={"suspect": suspect}))
+
+    def _compared(self, answered: Answered) -> Answered:
+        """The same, and suspect where it acknowledges other bytes than those that left."""
+        answer = answered.answer
+        part = next((one for one in self._parts if answered.references and one.msg_id == answer.msg_id), None)
+        if part is None or answer.suspect:
+            return answered
+        suspect = of_other_bytes(self.store, part, answered.references)
         return replace(answered, answer=answer.model_copy(update={"suspect": suspect}))
 
     def _record(self, answered: Answered, name: str) -> None:

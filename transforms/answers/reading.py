@@ -151,7 +151,7 @@ def _transport(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered
         "generated_at": _moment(answer.at),
         "detail": " ".join(answer.codes),
     }
-    return Answered(base.model_copy(update=told))
+    return Answered(base.model_copy(update=told), references=answer.references)
 
 
 def _bounce(document: Document, base: Answer, msg_id_of: MsgIdOf) -> Answered:

@@ -1,23 +1,27 @@
 """Answers of the transport: ebMS 2.0 Acknowledgment and MessageError.
 
-Belongs here: what they say and which ebMS message they answer. Does not belong here: their signature
-(``transforms.shipping.ebms``) and the part behind an ebMS message id.
+Belongs here: what they say, which ebMS message they answer, and whether they speak of the bytes that left. Does not
+belong here: their signature (``transforms.shipping.ebms``) and the part behind an ebMS message id.
 
 Sources: HIS 1037:2011, msg-header-2_0.xsd and its official examples. By the errata of 2019 an acknowledgment has no
-RefToMessageId in its MessageData; some carry it there all the same (navikt/ebxml-processor), so both places count.
+RefToMessageId in its MessageData; some carry it there all the same (navikt/ebxml-processor), so both places count. By
+the same errata it repeats the ds:Reference elements of our signature; one that has none counts all the same.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from lxml import etree
 
 from schemas.errors import DataRefused
 from schemas.submission_states import Event
 from schemas.xsd import parse
-from transforms.shipping.ebms import EB, SOAP
+from transforms.shipping.ebms import EB, SOAP, references_in
 
 MOST: Final = 1_000_000
 _NS: Final = {"SOAP": SOAP, "eb": EB}
@@ -39,12 +43,16 @@ CODES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TransportAnswer:
-    """ref: eb:MessageId of the message answered. codes: of the errors, those of the list alone. at: as written."""
+    """ref: eb:MessageId of the message answered. codes: of the errors, those of the list alone. at: as written.
+
+    references: URI and DigestValue of what an Acknowledgment says was received.
+    """
 
     event: Event
     ref: str
     at: str
     codes: tuple[str, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
 
 
 def read_transport(data: bytes, where: str) -> TransportAnswer | None:
@@ -79,7 +87,34 @@ def read_transport(data: bytes, where: str) -> TransportAnswer | None:
     )
     if not bad and acknowledged is None:
         raise _refused(where, "holds warnings alone; the message counts as not answered yet")
-    return TransportAnswer(Event.REJECTED if bad else Event.ACKNOWLEDGED, ref, at, codes)
+    if bad or acknowledged is None:
+        return TransportAnswer(Event.REJECTED, ref, at, codes)
+    return TransportAnswer(Event.ACKNOWLEDGED, ref, at, codes, references_in(acknowledged))
+
+
+References = Iterable[tuple[str, str]]
+"""URI and DigestValue: "" is the SOAP envelope as it was signed, cid:... an attachment."""
+
+
+def other_bytes(told: References, sent: References) -> str:
+    """Why an acknowledgment that tells these digests speaks of other bytes than were sent; "" where it does not.
+
+    It need not tell all of them, and may write a URI or a digest another way; what it tells must be so.
+    """
+    ours = {unquote(uri): _octets(digest) for uri, digest in sent}
+    for uri, digest in told:
+        theirs = _octets(digest)
+        if theirs is None or theirs != ours.get(unquote(uri)):
+            what = "the payload" if uri else "the SOAP envelope"
+            return f"it acknowledges other bytes than were sent: its digest of {what} is not ours"
+    return ""
+
+
+def _octets(digest: str) -> bytes | None:
+    try:
+        return b64decode("".join(digest.split()), validate=True)
+    except ValueError:
+        return None
 
 
 def _code(error: etree._Element) -> str:

@@ -217,6 +217,18 @@ def is_signed(envelope: bytes) -> bool:
     return _parsed(envelope).find("SOAP:Header/ds:Signature", _NS) is not None
 
 
+def references_in(parent: etree._Element) -> tuple[tuple[str, str], ...]:
+    """URI and DigestValue, as written, of the ds:Reference elements right below an element."""
+    found = parent.iterfind("ds:Reference", _NS)
+    return tuple((one.get("URI", ""), one.findtext("ds:DigestValue", "", _NS)) for one in found)
+
+
+def signed_references(envelope: bytes) -> tuple[tuple[str, str], ...]:
+    """The same of the signature of an envelope made here: what a receiver's acknowledgment repeats. () unsigned."""
+    info = _parsed(envelope).find("SOAP:Header/ds:Signature/ds:SignedInfo", _NS)
+    return () if info is None else references_in(info)
+
+
 # --- verifying --------------------------------------------------------------------------------------------------------
 
 

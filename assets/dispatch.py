@@ -6,7 +6,8 @@ belong here: how a channel works (``pipelines.channels``), which event may follo
 
 The order for one part: ``begin`` is written and synced; the channel is called; what came of it is written. A process
 that dies between leaves the part ``handing_over``; whoever comes next writes ``doubt`` and asks the channel. Only where
-the channel is certain that the part is not there may it be handed over again.
+the channel is certain that the part is not there may it be handed over again. A deliberate resend that did not go
+leaves the part as it stood before.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from assets.ports import Channel, InDoubt, Note, NotHandedOver, Rejected, Run
 from schemas.errors import DataRefused
 from schemas.records import Delivery, Manifest, ShipmentOut
 from schemas.sending import Presence, SentPart, TransportState
-from schemas.submission_states import OPEN, SENDABLE, Event, State
+from schemas.submission_states import BEGINS, OPEN, SENDABLE, Event, State, stands_without
 
 MACHINE = "pipeline"
 
@@ -179,13 +180,19 @@ def asked(run: Run, part: SentPart) -> tuple[SentPart, TransportState]:
     checkpoint("ask.after")
     events = list(said.events)
     if part.state is State.IN_DOUBT and said.presence is Presence.ABSENT:
-        events = [Event.NOT_HANDED_OVER]
+        events = [] if _doubt_is_older(run, part) else [Event.NOT_HANDED_OVER]
     elif part.state is State.IN_DOUBT and said.presence is Presence.THERE:
         events = [Event.HANDED_OVER, *events]
     for event in events:
         note = Note(MACHINE, run.now(), channel=channel.name, reference=said.reference, detail=said.detail)
         part = run.ledger.record(part.msg_id, event, note)
     return part, said
+
+
+def _doubt_is_older(run: Run, part: SentPart) -> bool:
+    """Whether a part was in doubt before it was sent again: a channel may know of the newest try alone."""
+    begins = [(one.event, one.before) for one in reversed(run.ledger.events(part.msg_id)) if one.event in BEGINS]
+    return stands_without(begins) is State.IN_DOUBT
 
 
 def _note(run: Run, detail: str = "") -> Note:

@@ -11,6 +11,9 @@ Three rules stand behind the table:
   receipt. An event of a weaker witness that comes late changes nothing and is kept all the same.
 * Between equal witnesses bad news counts at once; good news after bad is refused and parked for a person, unless a
   deliberate resend lies between.
+
+A resend that certainly did not go says nothing of the try before it: the part stands again where it stood
+(``stands_without``), and is not sent by itself.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ OURS: Final = frozenset({S.RESERVED, S.PREPARED, S.APPROVED})
 """It has never been tried to hand over such a part."""
 SENDABLE: Final = frozenset({S.PREPARED, S.APPROVED, S.NOT_SENT})
 """Such a part may be handed over without a deliberate resend."""
+BEGINS: Final = frozenset({E.BEGIN, E.RESEND})
+"""Written before a channel is called."""
 OPEN: Final = frozenset({S.HANDING_OVER, S.IN_DOUBT})
 """Only asking may settle such a part."""
 BAD: Final = frozenset({S.REJECTED, S.ABANDONED, S.REFUSED, S.CONTENT_ERRORS, S.RECEIVED_IN_PART})
@@ -140,8 +145,31 @@ class IllegalStep(Exception):
         self.event = event
 
 
-def step(state: State, event: Event) -> State:
-    """The state after an event; the same state where the event says nothing new. Raises IllegalStep."""
+def stands_without(begins: Iterable[tuple[Event, State]]) -> State:
+    """Where a part stands if its newest hand-over certainly came to nothing.
+
+    begins: its BEGIN and RESEND events, newest first, each with the state before it. Without a resend that is NOT_SENT.
+    A resend leaves what was certain before it; one of a part in doubt leaves the doubt, since what a channel says of
+    the newest try does not settle an earlier one.
+    """
+    doubt = False
+    for event, before in begins:
+        if event is E.RESEND and before is not S.IN_DOUBT:
+            return before
+        if event is not E.RESEND:
+            break
+        doubt = True
+    return S.IN_DOUBT if doubt else S.NOT_SENT
+
+
+def step(state: State, event: Event, without: State = State.NOT_SENT) -> State:
+    """The state after an event; the same state where the event says nothing new. Raises IllegalStep.
+
+    without: where the part stands without its newest hand-over (``stands_without``).
+    """
+    if event is E.NOT_HANDED_OVER and without is not S.NOT_SENT and state in OPEN | SENT:
+        # An answer to an earlier try may have come while the resend failed: it stays.
+        return without if state in OPEN else state
     try:
         return TRANSITIONS[state, event]
     except KeyError:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from channels import dressed
 from conftest import Finished, call
 from ledgers import M02, NOW, T1, begin, prepared, sent, settings
 
@@ -328,6 +329,51 @@ def test_a_resend_is_recorded_with_who_and_why(
     (decision,) = ledger.decisions(T1, DecisionKind.RESEND)
     assert (decision.by, decision.why, decision.content) == ("Kari Nordmann", "no answer", part.packed_sha256)
     assert [one.by for one in ledger.events(msg_id) if one.event is Event.RESEND] == ["Kari Nordmann"]
+
+
+def test_a_resend_that_does_not_go_takes_nothing_back(
+    home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder cannot be written to while a person sends again what lies there already."""
+    manifest = dressed(prepared(ledger, home, modules=("ord",)), DiskStore(home))
+    ledger.seal(manifest, NOW)
+    drop = home.parent / "drop"
+    given = settings(home, channels=f'[channels.drop]\nkind = "folder"\npath = "{drop}"\nprofiles = ["rehearsal"]\n')
+    run = replace(sending.run_of(given, T1, "rehearsal"), guard=_content)
+    monkeypatch.setattr(sending, "run_of", lambda *_: run)
+    msg_id = manifest.shipments[0].msg_id
+    sending.submit_to(given, T1, "rehearsal", None)
+    before = ledger.part(msg_id)
+    away = drop.rename(home.parent / "away")
+    drop.write_text("a file where the folder was", encoding="utf-8")
+    with pytest.raises(NotHandedOver):
+        sending.resend(given, msg_id, "Kari Nordmann", "no answer")
+    drop.unlink()
+    away.rename(drop)
+    files = sorted(drop.iterdir())
+    _, (part,) = sending.submit_to(given, T1, "rehearsal", None)
+    assert (part.state, part.attempts, part.reference) == (State.HANDED_OVER, 2, before.reference)
+    assert sorted(drop.iterdir()) == files
+    found = sending.resume(given, NOW)
+    assert (found["to_send"], found["in_doubt"], found["states"]) == ([], [], {"handed_over": 1})
+
+
+def test_a_resend_that_does_not_go_ends_no_doubt(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "run_of", lambda *_: run)
+    msg_id = prepared(ledger, home, modules=("ord",)).shipments[0].msg_id
+    wire.fails, wire.before = [InDoubt("the line broke"), NotHandedOver("no line", retryable=True)], True
+    for sends in (lambda: submit(run, 1), lambda: sending.resend(settings(home), msg_id, "Kari Nordmann", "nothing")):
+        with pytest.raises(DataRefused):
+            sends()
+        assert _states(run) == ["in_doubt"]
+    for _ in range(2):  # the channel says absent, which may be meant of the newest try alone
+        with pytest.raises(InDoubt, match="not sent again"):
+            submit(run, 1)
+    assert [one.event for one in ledger.events(msg_id)][-2:] == [Event.RESEND, Event.NOT_HANDED_OVER]
+    assert wire.arrived == []
+    assert sending.resend(settings(home), msg_id, "Kari Nordmann", "nothing").state is State.HANDED_OVER
 
 
 @pytest.mark.xdist_group("main_job")

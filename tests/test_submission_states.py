@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas.submission_states import (
     ANSWERED,
     BAD,
+    BEGINS,
     OPEN,
     OURS,
     SENDABLE,
@@ -20,6 +21,7 @@ from schemas.submission_states import (
     IllegalStep,
     State,
     silent_for,
+    stands_without,
     step,
     together,
 )
@@ -95,12 +97,67 @@ def test_an_event_in_a_state(line: str) -> None:
         assert step(State(before), Event(event)) is State(after)
 
 
+class Life:
+    """A part and its hand-overs, as the ledger keeps them."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.begins: list[tuple[Event, State]] = []
+
+    def happens(self, event: Event) -> State:
+        after = step(self.state, event, stands_without(self.begins))
+        if event in BEGINS:
+            self.begins.insert(0, (event, self.state))
+        self.state = after
+        return after
+
+
+# Before a resend, what becomes of it, after. What certainly did not go leaves the part where it stood.
+RESENDS = """
+handed_over     not_handed_over                   handed_over
+acknowledged    not_handed_over                   acknowledged
+rejected        not_handed_over                   rejected
+received        not_handed_over                   received
+content_errors  not_handed_over                   content_errors
+in_doubt        not_handed_over                   in_doubt
+handed_over     doubt                             in_doubt
+handed_over     doubt not_handed_over             handed_over
+handed_over     doubt resend not_handed_over      handed_over
+in_doubt        doubt not_handed_over             in_doubt
+in_doubt        doubt resend not_handed_over      in_doubt
+in_doubt        not_handed_over not_handed_over   in_doubt
+in_doubt        not_handed_over handed_over       handed_over
+handed_over     handed_over                       handed_over
+handed_over     apprec_ok not_handed_over         received
+received        handed_over                       handed_over
+"""
+
+
+@pytest.mark.parametrize("line", RESENDS.strip().splitlines())
+def test_a_resend_that_did_not_go_takes_nothing_back(line: str) -> None:
+    before, *events, after = line.split()
+    life = Life(State.APPROVED)
+    life.happens(Event.BEGIN)
+    life.state = State(before)
+    for event in ("resend", *events):
+        life.happens(Event(event))
+    assert life.state is State(after)
+
+
+def test_a_first_try_that_did_not_go_may_go_again() -> None:
+    life = Life(State.APPROVED)
+    for event in (Event.BEGIN, Event.DOUBT, Event.NOT_HANDED_OVER, Event.BEGIN, Event.NOT_HANDED_OVER):
+        life.happens(event)
+    assert life.state is State.NOT_SENT
+
+
 @given(st.lists(st.sampled_from(Event), max_size=30))
 def test_every_history_keeps_what_was_certain(events: list[Event]) -> None:
-    state, begun = State.RESERVED, False
+    life, begun = Life(State.RESERVED), False
     for event in events:
+        state = life.state
         try:
-            after = step(state, event)
+            after = life.happens(event)
         except IllegalStep:
             continue
         begun = begun or event is Event.BEGIN
@@ -109,9 +166,9 @@ def test_every_history_keeps_what_was_certain(events: list[Event]) -> None:
             assert after in SENT  # what left stays left
         if state in OPEN and after in SENDABLE:
             assert event is Event.NOT_HANDED_OVER  # doubt ends in sending again by certainty only
+            assert life.begins[0][0] is Event.BEGIN  # and never after a deliberate resend
         if state in BAD and after in {State.RECEIVED, State.ACCEPTED}:
             assert state in {State.ABANDONED, State.REJECTED, State.RECEIVED_IN_PART}
-        state = after
 
 
 @pytest.mark.parametrize("state", State)

@@ -37,7 +37,18 @@ from schemas.sending import (
     SubmissionRow,
     Taken,
 )
-from schemas.submission_states import OURS, SENT, Event, IllegalStep, State, silent_for, step, together
+from schemas.submission_states import (
+    BEGINS,
+    OURS,
+    SENT,
+    Event,
+    IllegalStep,
+    State,
+    silent_for,
+    stands_without,
+    step,
+    together,
+)
 from schemas.words import KEPT
 
 LEASE = dt.timedelta(minutes=15)
@@ -76,6 +87,11 @@ _DECISIONS = (
     sa.select(decisions.c.record)
     .where(decisions.c.period == sa.bindparam("of_period"), decisions.c.unit == sa.bindparam("of_unit"))
     .order_by(decisions.c.id)
+)
+_BEGINS = (
+    sa.select(events.c.event, events.c.before)
+    .where(events.c.part_id == sa.bindparam("of_part"), sa.or_(*(events.c.event == one.value for one in BEGINS)))
+    .order_by(events.c.id.desc())
 )
 _DECISIONS_OF_KIND = _DECISIONS.where(decisions.c.kind == sa.bindparam("of_kind"))
 _INSERT = {table: sa.insert(table) for table in (decisions, events, parts, starts, submissions)}
@@ -253,7 +269,7 @@ class SqlLedger:
         """Write an event of a part. DataRefused when it cannot happen in the part's state."""
         with self._database.writing(f"record.{event.value}") as connection:
             part = _part(connection, msg_id)
-            if event in (Event.BEGIN, Event.RESEND):
+            if event in BEGINS:
                 _insist_claim(part, note)
             try:
                 _step(connection, part, event, note)
@@ -491,7 +507,8 @@ def _insist_claim(part: Row, note: Note) -> None:
 def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> State:
     """Write the event and the state after it. Raises IllegalStep."""
     before = State(part["state"])
-    after = step(before, event)
+    without = _stands_without(connection, part["id"]) if event is Event.NOT_HANDED_OVER else State.NOT_SENT
+    after = step(before, event, without)
     written = {
         "part_id": part["id"],
         "event": event.value,
@@ -513,11 +530,19 @@ def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> Sta
     return after
 
 
+def _stands_without(connection: sa.Connection, part_id: int) -> State:
+    """Where a part stands if its newest hand-over came to nothing."""
+    begins = connection.execute(_BEGINS, {"of_part": part_id}).all()
+    return stands_without((Event(row.event), State(row.before)) for row in begins)
+
+
 def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:
     """What else an event tells of a part."""
     told: dict[str, Any] = {}
-    if event in (Event.BEGIN, Event.RESEND):
-        told |= {"attempts": part["attempts"] + 1, "channel": note.channel, "reference": ""}
+    if event in BEGINS:
+        told |= {"attempts": part["attempts"] + 1, "channel": note.channel}
+        if note.channel != part["channel"]:  # the same channel's reference is still that of what lies there
+            told |= {"reference": ""}
     if event is Event.HANDED_OVER:
         told |= {"handed_over_at": note.at}
     elif event is Event.ACKNOWLEDGED and part["handed_over_at"] is None:

@@ -195,8 +195,9 @@ def identify(_context: click.Context, file: Path, on: datetime | None) -> tuple[
 
 @command("ui")
 @click.option("--port", type=int, default=3000, show_default=True)
+@click.option("--prepare", is_flag=True, help="make DAGSTER_HOME ready, print where it is, and open nothing")
 @click.pass_context
-def ui(context: click.Context, port: int) -> tuple[Any, str]:
+def ui(context: click.Context, port: int, prepare: bool) -> tuple[Any, str]:  # noqa: FBT001 - a flag of the command
     """Open Dagster's pages on the same instance (stop with Ctrl-C)."""
     import os  # noqa: PLC0415
 
@@ -204,11 +205,14 @@ def ui(context: click.Context, port: int) -> tuple[Any, str]:
     from pipelines.settings import export  # noqa: PLC0415
 
     settings = _settings(context)
-    export(settings)
     instance(settings.home, settings.config.dagster_yaml).dispose()
-    os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
-    program = str(Path(sys.executable).parent / "dagster")
-    os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
+    folder = str(settings.home / "dagster")
+    if not prepare:
+        export(settings)
+        os.environ["DAGSTER_HOME"] = folder
+        program = str(Path(sys.executable).parent / "dagster")
+        os.execv(program, [program, "dev", "-m", "pipelines.location", "-p", str(port)])  # noqa: S606 - our own program
+    return {"DAGSTER_HOME": folder}, f"DAGSTER_HOME={folder}"
 
 
 schema.register(cli, command)

@@ -32,6 +32,9 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
+LONG = object()
+"""An answer much longer than any client should read."""
+LONG_BLOCKS, BLANKS = 100, b" " * 1_000_000
 MSG_ID = re.compile(rb"<MsgId>([^<]+)</MsgId>")
 
 
@@ -60,7 +63,10 @@ class Room:
     token_seconds: int = 300
     tokens: dict[str, str] = field(default_factory=dict)  # token -> thumbprint of the DPoP key
     scope: str = "nhn:msh/api"
-    register: dict[str, Any] = field(default_factory=dict)  # path -> what the Address Register says there
+    register: dict[str, Any] = field(
+        default_factory=dict
+    )  # path -> what is said there, whoever asks; bytes as they are
+    long_blocks: int = 0  # written of an answer without end
     nonce: str = ""  # that every proof towards the API must carry
 
 
@@ -180,11 +186,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            if place == "connect/token":
+            if place == "connect/token" and place not in room.register:
                 self._token(room, body)
             elif place in room.register:
-                self._check_call(room)
-                self._answer(200, room.register[place])
+                if place != "connect/token":
+                    self._check_call(room)
+                self._told(room, room.register[place])
             else:
                 _insist(len(body) <= room.limit, 413, "too large")
                 self._check_call(room)
@@ -199,13 +206,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(no.status, problem, no.headers)
 
     def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:  # noqa: ANN401
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _told(self, room: Room, said: Any) -> None:  # noqa: ANN401
+        if said is not LONG:
+            self._answer(200, said)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(LONG_BLOCKS * len(BLANKS)))
+        self.end_headers()
+        for _ in range(LONG_BLOCKS):
+            self.wfile.write(BLANKS)
+            room.long_blocks += 1
 
     # --- HelseID ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 from authority import key_of, private_file, private_pem
 from channels import BODY, document, dressed, way_of
 from conftest import ROOT
-from edi20_server import Room, Server, running
+from edi20_server import LONG, LONG_BLOCKS, Room, Server, running
 from joserfc.jwk import RSAKey
 from ledgers import T1, prepared
 
@@ -390,6 +390,92 @@ def test_a_service_that_cannot_be_asked_says_nothing(bench: Bench) -> None:
     with pytest.raises(NotHandedOver) as refused:
         bench.send(nowhere, 1)
     assert refused.value.retryable
+
+
+ROW = {"receiverHerId": 0, "transportDeliveryState": "Acknowledged"}
+STRANGE_STATUS: dict[str, object] = {
+    "a text": "x",
+    "null": None,
+    "a number": 5,
+    "no JSON": b"<html>maintenance</html>",
+    "brackets without end": b"[" * 100_000,
+    "an object without the list": {"status": "ok"},
+    "a list that is null": {"statusList": None},
+    "a list of texts": {"statusList": ["x"]},
+    "rows without receiver": {"statusList": [{"transportDeliveryState": "Acknowledged"}]},
+    "a state that is a list": [{**ROW, "transportDeliveryState": ["Acknowledged"]}],
+    "apprecInfo that is text": {"statusList": [{**ROW, "apprecInfo": "Ok"}]},
+    "errors that are text": {"statusList": [{**ROW, "apprecInfo": {"appRecErrorList": "T02"}}]},
+    "an error that is text": [{**ROW, "appRecErrorList": ["T02"]}],
+}
+KNOWN_STATUS: dict[str, tuple[object, tuple[Event, ...]]] = {
+    "no rows": ([], ()),
+    "nulls": ([{**ROW, "apprecInfo": None, "appRecStatus": None, "appRecErrorList": None}], (Event.ACKNOWLEDGED,)),
+    "more fields": ({"statusList": [{**ROW, "new": [1]}], "new": 1}, (Event.ACKNOWLEDGED,)),
+    "a state that is new": ([{**ROW, "transportDeliveryState": "Delayed"}], ()),
+    "a receiver as text": ([{**ROW, "receiverHerId": "0"}], (Event.ACKNOWLEDGED,)),
+}
+STRANGE_NOTIFICATIONS: dict[str, object] = {
+    "a list": [],
+    "an object without the list": {},
+    "a list that is text": {"notifications": "x"},
+    "rows that are text": {"notifications": ["x"]},
+    "an offset that is text": {"notifications": [{"offset": "7"}]},
+    "an id that is a number": {"notifications": [{"relatedMessageId": 7}]},
+}
+
+
+@pytest.mark.parametrize("said", STRANGE_STATUS.values(), ids=STRANGE_STATUS)
+def test_a_status_in_another_form_is_refused_and_changes_nothing(bench: Bench, said: object) -> None:
+    bench.room.register["messages/r-1/status"] = b"null" if said is None else said
+    with pytest.raises(DataRefused, match="tells the status of a message in another form") as refused:
+        bench.channel().ask(bench.part(0, "r-1"))
+    assert "npr resume asks again" in refused.value.fix
+
+
+@pytest.mark.parametrize(("said", "events"), KNOWN_STATUS.values(), ids=KNOWN_STATUS)
+def test_a_status_may_hold_more_and_less(bench: Bench, said: object, events: tuple[Event, ...]) -> None:
+    bench.room.register["messages/r-1/status"] = said
+    assert bench.channel().ask(bench.part(0, "r-1")).events == events
+
+
+@pytest.mark.parametrize("said", STRANGE_NOTIFICATIONS.values(), ids=STRANGE_NOTIFICATIONS)
+def test_notifications_in_another_form_leave_the_doubt(bench: Bench, said: object) -> None:
+    bench.room.faults = ["lost"]
+    with pytest.raises(InDoubt):
+        bench.send(bench.channel())
+    bench.room.register["notifications"] = said
+    with pytest.raises(DataRefused, match="tells notifications in another form"):
+        bench.channel().ask(bench.part())
+    del bench.room.register["notifications"]
+    bench.room.register[f"messages/{bench.room.ids[bench.part().msg_id]}"] = ["x"]
+    with pytest.raises(DataRefused, match="tells a message in another form"):
+        bench.channel().ask(bench.part())
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_shows_it(bench: Bench) -> None:
+    bench.room.register["messages/r-1/status"] = LONG
+    with pytest.raises(DataRefused, match="in another form"):
+        bench.channel().ask(bench.part(0, "r-1"))
+    assert bench.room.long_blocks < LONG_BLOCKS / 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *([], "x", {}, {"access_token": "t", "token_type": "DPoP", "expires_in": None}, b"[" * 100_000),
+        {"access_token": "t", "token_type": "Bearer", "expires_in": 300},
+        {"access_token": "blåbær", "token_type": "DPoP", "expires_in": 300},
+        {"access_token": "t", "token_type": ["DPoP"], "expires_in": 300},
+        LONG,
+    ],
+    ids=["list", "text", "empty", "no seconds", "brackets", "bearer", "no ASCII", "type is a list", "without end"],
+)
+def test_a_token_in_another_form_is_none(bench: Bench, said: object) -> None:
+    bench.room.register["connect/token"] = said
+    with pytest.raises(NotHandedOver, match="HelseID gives no DPoP token"):
+        bench.send(bench.channel())
+    assert bench.room.arrived == []
 
 
 def test_doctor_asks_for_a_token_and_sends_nothing(bench: Bench) -> None:

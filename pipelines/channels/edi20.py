@@ -35,7 +35,9 @@ from pipelines.channels.common import (
     receiver_of,
     refused,
 )
+from pipelines.channels.edi20_answers import Notification, msg_id_of, notifications, status_rows
 from pipelines.parties.helseid import Client, HelseId, NoToken
+from pipelines.parties.replies import Reply, reply_of
 from schemas.config import Edi20Settings
 from schemas.edi20 import Outcome, of_answer, of_connection
 from schemas.errors import DataRefused
@@ -49,7 +51,6 @@ from transforms.shipping.edi20_request import CLOSING, V3, body_bytes, opening
 BLOCK: Final = 57 * 4096  # a multiple of three, so that pieces of base64 can be put together
 TIMEOUT: Final = httpx.Timeout(30, read=100)
 ALONE: Final = httpx.Limits(max_keepalive_connections=0)  # calls are minutes apart, and nobody closes a channel
-MOST_ANSWER: Final = 5_000_000
 PAGE, MOST_PAGES = 1000, 20
 SUCCESS, ERROR, GONE = 200, 300, 404
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -136,7 +137,7 @@ class Edi20:
             return
         entry = {"herId": int(self._way.unit.sender.her_id), "receiveNotificationChannel": "Api"}
         try:
-            response = self._call("PUT", f"{self._url}/mshconfigurations", {"configurations": [entry]})
+            reply = self._call("PUT", f"{self._url}/mshconfigurations", {"configurations": [entry]})
         except httpx.HTTPError as error:
             raise refused(
                 f"EDI 2.0 cannot be reached: {type(error).__name__}",
@@ -144,12 +145,12 @@ class Edi20:
                 fix="check the line to it, then run again",
                 retryable=True,
             ) from None
-        if not _well(response):
-            outcome = of_answer(response.status_code, _code(response))
-            raise refused(_said(response, outcome), fix=outcome.fix, where=self._url, retryable=outcome.does != "stop")
+        if not _well(reply):
+            outcome = of_answer(reply.status, _code(reply))
+            raise refused(_said(reply, outcome), fix=outcome.fix, where=self._url, retryable=outcome.does != "stop")
         self._configured = True
 
-    def _posted(self, msg_id: str, body: _Body) -> httpx.Response:
+    def _posted(self, msg_id: str, body: _Body) -> Reply:
         """The answer of success; anything else is raised as what it says of the part."""
         url = f"{self._url}/{'messages' if self._given.version == V3 else 'Messages'}"
         begun = _Begun(self._journal, msg_id)
@@ -158,9 +159,10 @@ class Edi20:
                 headers = {**self._headers("POST", url), "Content-Type": "application/json"}
                 headers["Content-Length"] = str(body.length)
                 checkpoint("edi20.request")
-                response = self._http.post(url, content=body.pieces(begun), headers=headers)
+                with self._http.stream("POST", url, content=body.pieces(begun), headers=headers) as response:
+                    reply = reply_of(response)
                 checkpoint("edi20.answered")
-                if not self._helseid.refused(url, response):
+                if not self._helseid.refused(url, reply):
                     break
         except httpx.HTTPError as error:
             outcome = of_connection(whole=begun.whole)
@@ -168,10 +170,10 @@ class Edi20:
         except OSError as error:
             outcome = of_connection(whole=begun.whole)
             raise self._raised(outcome, f"a file says: {error.strerror}", begun) from None
-        if not _well(response):
-            outcome = of_answer(response.status_code, _code(response))
-            raise self._raised(outcome, _said(response, outcome), begun)
-        return response
+        if not _well(reply):
+            outcome = of_answer(reply.status, _code(reply))
+            raise self._raised(outcome, _said(reply, outcome), begun)
+        return reply
 
     def _raised(self, outcome: Outcome, what: str, begun: _Begun) -> NotHandedOver | InDoubt:
         if outcome.does == "ask":
@@ -182,22 +184,20 @@ class Edi20:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def _status(self, part: SentPart, reference: str) -> TransportState:
-        response = self._asked(f"/{quote(reference)}/status")
-        if response.status_code == GONE:  # purged there, or never known; the id proves that it was taken
+        reply = self._asked(f"/{quote(reference)}/status")
+        if reply.status == GONE:  # purged there, or never known; the id proves that it was taken
             return TransportState(presence=Presence.THERE, reference=reference, detail="the service keeps no status")
-        self._insist_answered(response)
-        body = response.json()
-        rows = body.get("statusList", []) if isinstance(body, dict) else body
+        self._insist_answered(reply)
         to = {entry.unit_her_id for entry in receivers() if entry.profile == part.profile}
         events: list[Event] = []
         codes: set[str] = set()
-        for row in rows if isinstance(rows, list) else []:
-            if not isinstance(row, dict) or str(row.get("receiverHerId")) not in to:
+        for row in status_rows(reply.body, self._url):
+            if str(row.her_id) not in to:
                 continue
-            receipt = row.get("apprecInfo") or row
-            found = TRANSPORT.get(str(row.get("transportDeliveryState"))), APPREC.get(str(receipt.get("appRecStatus")))
+            receipt = row.apprec or row
+            found = TRANSPORT.get(row.transport or ""), APPREC.get(receipt.status or "")
             events += [event for event in found if event]
-            codes |= _error_codes(receipt)
+            codes |= {one.code for one in receipt.errors or () if one.code and _ERROR.fullmatch(one.code)}
         detail = f"AppRec {', '.join(sorted(codes))}" if codes else ""
         return TransportState(presence=Presence.THERE, reference=reference, events=tuple(events), detail=detail)
 
@@ -211,34 +211,30 @@ class Edi20:
             query = f"?HerIds={self._way.unit.sender.her_id}&Offset={offset}&NotificationsToFetch={PAGE}"
             rows = self._rows(f"{self._url}/notifications{query}")
             for row in rows:
-                related = str(row.get("relatedMessageId", ""))
-                if row.get("type") in _OURS and related not in seen and _ID.fullmatch(related):
+                related = row.related or ""
+                if row.kind in _OURS and related not in seen and _ID.fullmatch(related):
                     seen.add(related)
                     if self._is_ours(related, part.msg_id):
                         return related
-            offsets = [row["offset"] for row in rows if isinstance(row.get("offset"), int)]
+            offsets = [row.offset for row in rows if row.offset is not None]
             if len(rows) < PAGE or not offsets or max(offsets) < offset:
                 break
             offset = max(offsets) + 1
         return ""
 
-    def _rows(self, url: str) -> list[dict[str, Any]]:
-        response = self._tried("GET", url)
-        self._insist_answered(response)
-        rows = response.json().get("notifications", [])
-        return [row for row in rows if isinstance(row, dict)]
+    def _rows(self, url: str) -> list[Notification]:
+        reply = self._tried("GET", url)
+        self._insist_answered(reply)
+        return notifications(reply.body, self._url)
 
     def _is_ours(self, reference: str, msg_id: str) -> bool:
-        response = self._asked(f"/{quote(reference)}")
-        if not _well(response):
-            return False
-        body = response.json()
-        return isinstance(body, dict) and str(body.get("businessDocumentId", "")).casefold() == msg_id.casefold()
+        reply = self._asked(f"/{quote(reference)}")
+        return _well(reply) and msg_id_of(reply.body, self._url).casefold() == msg_id.casefold()
 
-    def _asked(self, path: str) -> httpx.Response:
+    def _asked(self, path: str) -> Reply:
         return self._tried("GET", f"{self._url}/{'messages' if self._given.version == V3 else 'Messages'}{path}")
 
-    def _tried(self, method: str, url: str) -> httpx.Response:
+    def _tried(self, method: str, url: str) -> Reply:
         checkpoint("edi20.ask")
         try:
             return self._call(method, url)
@@ -247,20 +243,21 @@ class Edi20:
                 f"EDI 2.0 cannot be asked now: {type(error).__name__}", where=self._url, fix="npr resume asks again"
             ) from None
 
-    def _insist_answered(self, response: httpx.Response) -> None:
-        if _well(response) and len(response.content) <= MOST_ANSWER and _json(response) is not None:
+    def _insist_answered(self, reply: Reply) -> None:
+        if _well(reply):
             return
-        outcome = of_answer(response.status_code, _code(response))
-        raise DataRefused(f"EDI 2.0 does not answer: {_said(response, outcome)}", where=self._url, fix=outcome.fix)
+        outcome = of_answer(reply.status, _code(reply))
+        raise DataRefused(f"EDI 2.0 does not answer: {_said(reply, outcome)}", where=self._url, fix=outcome.fix)
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _call(self, method: str, url: str, body: dict[str, Any] | None = None, *, again: bool = True) -> Reply:
         """One call without a message; once more with a new token where the first is not taken."""
-        response = self._http.request(method, url, json=body, headers=self._headers(method, url))
-        if self._helseid.refused(url, response):
-            response = self._http.request(method, url, json=body, headers=self._headers(method, url))
-        return response
+        with self._http.stream(method, url, json=body, headers=self._headers(method, url)) as response:
+            reply = reply_of(response)
+        if again and self._helseid.refused(url, reply):
+            return self._call(method, url, body, again=False)
+        return reply
 
     def _headers(self, method: str, url: str) -> dict[str, str]:
         source = f"npr-pipeline, {version('npr-pipeline')}"
@@ -320,41 +317,26 @@ class _Body:
         checkpoint("edi20.sent")
 
 
-def _well(response: httpx.Response) -> bool:
-    return SUCCESS <= response.status_code < ERROR
+def _well(reply: Reply) -> bool:
+    return SUCCESS <= reply.status < ERROR
 
 
-def _json(response: httpx.Response) -> Any:  # noqa: ANN401 - JSON as it came
-    try:
-        return response.json()
-    except ValueError:
-        return None
-
-
-def _id_in(response: httpx.Response) -> str:
+def _id_in(reply: Reply) -> str:
     """The id that the service gave; "" where it gave none that can be read: taken it was all the same."""
-    body = _json(response)
+    body = reply.body
     found = body.get("id", "") if isinstance(body, dict) else body
     return found if isinstance(found, str) and _ID.fullmatch(found) else ""
 
 
-def _code(response: httpx.Response) -> int | None:
-    body = _json(response)
-    code = body.get("errorCode") if isinstance(body, dict) else None
+def _code(reply: Reply) -> int | None:
+    code = reply.body.get("errorCode") if isinstance(reply.body, dict) else None
     return code if isinstance(code, int) else None
 
 
-def _said(response: httpx.Response, outcome: Outcome) -> str:
+def _said(reply: Reply, outcome: Outcome) -> str:
     """Figures of an answer, and no word of it: its texts may quote the message."""
-    body = _json(response)
-    request = str(body.get("requestId", "")) if isinstance(body, dict) else ""
-    code = _code(response)
-    told = [f"HTTP {response.status_code}", f"errorCode {code}" if code else ""]
+    request = str(reply.body.get("requestId", "")) if isinstance(reply.body, dict) else ""
+    code = _code(reply)
+    told = [f"HTTP {reply.status}", f"errorCode {code}" if code else ""]
     told.append(f"request {request}" if _ID.fullmatch(request) else "")
     return f"{outcome.why} ({', '.join(filter(None, told))})"
-
-
-def _error_codes(receipt: dict[str, Any]) -> set[str]:
-    rows = receipt.get("appRecErrorList") or []
-    found = {str(row.get("errorCode")) for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
-    return {code for code in found if _ERROR.fullmatch(code)}

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.home.store import DiskStore
+from pipelines.parties.replies import Reply, reply_of
 from schemas.config import Certificates, RegisterClient
 from schemas.errors import DataRefused, WrongUse
 from transforms.shipping.certificates import Purpose
@@ -183,39 +184,29 @@ class AddressRegister:
                 where=self._url,
                 fix="try again, or give the certificate as a file in npr.toml, certificates.receiver",
             ) from None
-        except ValueError:
-            raise _strange(her_id) from None
 
     def _told(self, her_id: str, address: str, http: httpx.Client, tokens: HelseId | None, *, again: bool) -> Any:  # noqa: ANN401
         """again: a call whose token is not taken, or whose proof wants a nonce, is made once more."""
         headers = {"Accept": "application/json"} | (tokens.headers("GET", address) if tokens else {})
         with http.stream("GET", address, headers=headers) as response:
-            if not (again and tokens and tokens.refused(address, response)):
-                self._insist_answered(her_id, response)
-                return json.loads(_limited(response, her_id))
-        return self._told(her_id, address, http, tokens, again=False)
+            reply = reply_of(response, MOST_BYTES)
+        if again and tokens and tokens.refused(address, reply):
+            return self._told(her_id, address, http, tokens, again=False)
+        self._insist_answered(her_id, reply)
+        return reply.body
 
-    def _insist_answered(self, her_id: str, response: httpx.Response) -> None:
-        if response.status_code == OK:
+    def _insist_answered(self, her_id: str, reply: Reply) -> None:
+        if reply.status == OK:
             return
         reasons = {
             401: ("wants an access token", "check npr.toml, [certificates.address_register_client]"),
             403: ("does not let this client in", "have the scope nhn:cp-api/access-v2-dpop granted"),
             404: ("does not know it, or it has no such certificate", "check the HER-id with the party"),
         }
-        what, fix = reasons.get(response.status_code, ("cannot answer now", "try again later"))
+        what, fix = reasons.get(reply.status, ("cannot answer now", "try again later"))
         raise DataRefused(
-            f"HER-id {her_id}: the Address Register {what} (HTTP {response.status_code})", where=self._url, fix=fix
+            f"HER-id {her_id}: the Address Register {what} (HTTP {reply.status})", where=self._url, fix=fix
         )
-
-
-def _limited(response: httpx.Response, her_id: str) -> bytes:
-    body = b""
-    for piece in response.iter_bytes():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise _strange(her_id)
-    return body
 
 
 def _zoned(when: dt.datetime) -> dt.datetime:

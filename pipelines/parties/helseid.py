@@ -23,8 +23,10 @@ import httpx
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from pipelines.parties.keys import insist_private
+from pipelines.parties.replies import Reply, reply_of
 from schemas.config import HelseIdClient
 from schemas.errors import DataRefused, WrongUse
 
@@ -90,6 +92,23 @@ def _jwk(data: bytes) -> dict[str, str | list[str]]:
     return {str(name): value for name, value in found.items()}
 
 
+class _Token(BaseModel):
+    """An answer of the token endpoint. Seconds may be a text; a token goes into a header as it is."""
+
+    access_token: str = Field(pattern=r"^[!-~]+$")
+    token_type: str
+    expires_in: FiniteFloat
+
+
+def _token_in(reply: Reply) -> _Token | None:
+    """The token, None where there is none that is bound to our key."""
+    try:
+        found = _Token.model_validate(reply.body)
+    except ValidationError:
+        return None
+    return found if reply.status == OK and found.token_type.casefold() == "dpop" else None
+
+
 class HelseId:
     """Tokens for one client. The DPoP key lives as long as this object; tokens are bound to it."""
 
@@ -108,42 +127,38 @@ class HelseId:
         proof = self._proof(method, url, token=self._token)
         return {"Authorization": f"DPoP {self._token}", "DPoP": proof}
 
-    def refused(self, url: str, response: httpx.Response) -> bool:
+    def refused(self, url: str, reply: Reply) -> bool:
         """Whether an API did not take the token or wants a nonce, so that the same call may be made once more."""
-        if response.status_code != UNAUTHORISED:
+        if reply.status != UNAUTHORISED:
             return False
-        self._heed(url, response)
-        if "DPoP-Nonce" not in response.headers:
+        self._heed(url, reply)
+        if "DPoP-Nonce" not in reply.headers:
             self._token = ""
         return True
 
-    def _heed(self, url: str, response: httpx.Response) -> None:
+    def _heed(self, url: str, reply: Reply) -> None:
         """Keep the nonce that a server asks for in proofs to come."""
-        if nonce := response.headers.get("DPoP-Nonce"):
+        if nonce := reply.headers.get("DPoP-Nonce"):
             self._nonces[_origin(url)] = nonce
 
     def _fetch(self) -> None:
         url = self._client.token_url
         for _ in range(2):  # the first answer may ask for a nonce
-            response = self._asked(url)
-            if response.status_code != BAD_REQUEST or "DPoP-Nonce" not in response.headers:
+            reply = self._asked(url)
+            if reply.status != BAD_REQUEST or "DPoP-Nonce" not in reply.headers:
                 break
-        try:
-            body = response.json()
-            token, seconds = str(body["access_token"]), float(body["expires_in"])
-            bound = str(body["token_type"]).casefold() == "dpop"
-        except (ValueError, KeyError, TypeError):
-            token, seconds, bound = "", 0.0, False
-        if response.status_code != OK or not bound:
+        given = _token_in(reply)
+        if given is None:
             raise NoToken(
-                f"HelseID gives no DPoP token to client {self._client.client_id} (HTTP {response.status_code})",
+                f"HelseID gives no DPoP token to client {self._client.client_id} (HTTP {reply.status})",
                 where=url,
                 fix="check client_id, key, key_id and scope with HelseID's self-service, and this machine's clock",
-                retryable=response.status_code >= SERVER_ERROR,
+                retryable=reply.status >= SERVER_ERROR,
             )
-        self._token, self._until = token, time.monotonic() + max(seconds - EARLY_SECONDS, 0)
+        self._token = given.access_token
+        self._until = time.monotonic() + max(given.expires_in - EARLY_SECONDS, 0)
 
-    def _asked(self, url: str) -> httpx.Response:
+    def _asked(self, url: str) -> Reply:
         client = self._client
         form = {
             "client_id": client.client_id,
@@ -153,7 +168,9 @@ class HelseId:
             "client_assertion": self._assertion(),
         }
         try:
-            response = self._http.post(url, data=form, headers={"DPoP": self._proof("POST", url)})
+            headers = {"DPoP": self._proof("POST", url)}
+            with self._http.stream("POST", url, data=form, headers=headers) as response:
+                reply = reply_of(response)
         except httpx.HTTPError as error:
             raise NoToken(
                 f"HelseID cannot be asked for a token: {type(error).__name__}",
@@ -161,8 +178,8 @@ class HelseId:
                 fix="check the line to it, then run again",
                 retryable=True,
             ) from None
-        self._heed(url, response)
-        return response
+        self._heed(url, reply)
+        return reply
 
     def _assertion(self) -> str:
         client, now = self._client, int(time.time())

@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -29,6 +29,7 @@ from ledgers import NOW
 from ledgers import settings as sample_settings
 from pydantic import ValidationError
 
+from pipelines.scheduling.agenda import Unknown
 from pipelines.scheduling.notices import pending, tell
 from pipelines.scheduling.status import Status
 from pipelines.settings import Settings
@@ -210,6 +211,16 @@ def test_every_word_of_a_notice_is_ours_or_a_key(home: Path) -> None:
     said = report + r": [a-z ]+(by \d+ findings|for \d+ hours)?, due \d{4}-\d\d-\d\d"
     assert all(re.fullmatch(said, line) for line in body["attention"])
     assert {re.sub(r" for \d+ hours$", "", word) for word in body["counts"]} <= set(WORDS)
+
+
+@pytest.mark.parametrize(("alarm", "colour", "red"), [(True, "red", 1), (False, "amber", 0)])
+def test_a_notice_says_what_no_calendar_says(alarm: bool, colour: str, red: int, home: Path) -> None:  # noqa: FBT001
+    lost = Unknown(("17 deadlines of 2026 are in no table: npr calendar propose 2026",), 17, alarm)
+    with web() as server:
+        tell(with_notify(home, webhook=server.url), replace(seen(), unknown=lost))
+        (body,) = server.bodies
+    assert body["attention"] == [f"{colour}: 17 deadlines of 2026 are in no table: npr calendar propose 2026"]
+    assert body["red"] == red
 
 
 def test_the_same_is_told_once_and_news_again(home: Path) -> None:

@@ -51,6 +51,7 @@ FREE = Facts("abc", fresh=False, sealed="s")
         # made
         ("prepared", WAITS, "wait", "approval"),
         ("prepared", replace(WAITS, needs="findings"), "wait", "findings"),
+        ("prepared", replace(WAITS, needs="figures"), "wait", "figures"),
         ("prepared", FREE, "submit", ""),
         ("prepared", replace(WAITS, fresh=True), "prepare", ""),  # a corrected extract came before anyone approved
         ("approved", FREE, "submit", ""),
@@ -149,6 +150,8 @@ def cells(state: str, facts: Facts = OLD, silent: int = 0, findings: int = 0, st
         ("extract ready", cells("", NEW)),
         ("blocked by 12 findings", cells("", NEW, findings=12)),
         ("blocked by 3 findings", cells("prepared", replace(WAITS, needs="findings"), findings=3)),
+        ("blocked by unusual figures", cells("prepared", replace(WAITS, needs="figures"))),
+        ("blocked", cells("prepared", replace(WAITS, needs="findings"))),
         ("waiting for approval", cells("prepared", WAITS)),
         ("prepared", cells("prepared", FREE)),
         ("approved", cells("approved", FREE)),

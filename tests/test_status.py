@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,16 @@ from conftest import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.cli import cli
-from pipelines.scheduling.agenda import agenda, asked_from, today
-from pipelines.scheduling.status import coming, sentences, status
-from pipelines.settings import load_settings
+from pipelines.commands.doctor import calendar_lines
+from pipelines.home.calendar import CalendarHome
+from pipelines.scheduling.agenda import agenda, asked_from, today, unknown
+from pipelines.scheduling.status import Status, coming, sentences, status
+from pipelines.settings import Settings, load_settings
+from schemas.config import Schedule
 from schemas.sending import StateRow
 from schemas.submission_states import State
+from transforms.scheduling.due import Due
+from transforms.scheduling.starting import Step
 
 # What takes longest to load and tells nothing of a calendar or a ledger.
 HEAVY = ("dagster", "pandera", "polars", "numpy", "duckdb", "lxml", "xmlschema", "cryptography", "httpx", "paramiko")
@@ -66,8 +72,82 @@ def test_next_goes_by_the_rehearsed_day(tmp_path: Path) -> None:
     file = tmp_path / "npr.toml"
     file.write_text(f"{(ROOT / 'npr.toml').read_text()}\n[schedule]\nrehearsal_day = 2020-05-04\n")
     settings = load_settings(config=file, home=tmp_path)
-    told = coming(status(settings, dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)))
+    found = status(settings, dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC))
+    told = coming(found, settings.config.schedule)
     assert {one["period"] for one in told} == {"2019-A", "2020-M01", "2020-M02", "2020-M03", "2020-T1", "2020-M05"}
+
+
+AHEAD = Due(
+    period="2020-A",
+    unit="hospital",
+    modules=("ord",),
+    submission=1,
+    deadline=dt.date(2021, 1, 5),
+    opens=dt.date(2021, 1, 1),
+    send_by=dt.date(2021, 1, 4),
+    status="confirmed",
+    days_left=5,
+    standing="ahead",
+    state="",
+    colour="green",
+    held_by="",
+    next_step="",
+)
+NEW_YEARS_EVE = dt.datetime(2020, 12, 31, 12, tzinfo=dt.UTC)
+PREPARE = Step("2020-T1", "hospital", 1, "prepare", "abc", "it opened on 2020-05-01")
+SUBMIT = replace(PREPARE, what="submit", why="it is approved and nothing stands in its way")
+AGAIN = replace(PREPARE, made=True, why="an earlier run of it did not end")
+
+
+def said(schedule: Schedule, due: list[Due], steps: list[Step]) -> str:
+    (row,) = coming(Status(due, steps, [], NEW_YEARS_EVE, NEW_YEARS_EVE.date()), schedule)
+    return row["why"]
+
+
+@pytest.mark.parametrize(
+    ("step", "active", "inactive"),
+    [
+        (
+            PREPARE,
+            "it runs at the latest at 07:30 Norwegian time",
+            (
+                "at 07:30 Norwegian time if its schedule is switched on in Dagster's pages ([schedule] active is "
+                "false), or by hand: npr run PERIOD --unit UNIT"
+            ),
+        ),
+        (
+            SUBMIT,
+            "it runs within a minute",
+            (
+                "within a minute if sensor ready_to_send is switched on in Dagster's pages ([schedule] active is "
+                "false), or by hand: npr submit PERIOD --unit UNIT --to PROFILE"
+            ),
+        ),
+        (
+            AGAIN,
+            "it runs within a minute",
+            (
+                "within a minute if sensor ready_to_send is switched on in Dagster's pages ([schedule] active is "
+                "false), or by hand: npr run PERIOD --unit UNIT"
+            ),
+        ),
+    ],
+)
+def test_next_says_when_and_promises_nothing_of_schedules_that_are_off(step: Step, active: str, inactive: str) -> None:
+    assert said(Schedule(active=True, at="07:30"), [], [step]).endswith(active)
+    assert said(Schedule(active=False, at="07:30"), [], [step]).endswith(inactive)
+
+
+def test_what_lies_ahead_is_prepared_only_when_its_deadline_is_confirmed() -> None:
+    schedule = Schedule(active=True, at="07:30")
+    assert said(schedule, [AHEAD], []) == (
+        "opens on 2021-01-01, is to be sent by 2021-01-04 and is due on 2021-01-05; "
+        "from then on it is prepared when there is an extract, at the latest at 07:30 Norwegian time"
+    )
+    assert said(schedule, [replace(AHEAD, status="proposed")], []) == (
+        "opens on 2021-01-01, is to be sent by 2021-01-04 and is due on 2021-01-05; "
+        "that deadline is only proposed, and nothing is prepared until npr calendar confirm 2020 --by NAME"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,6 +222,94 @@ def test_the_exit_code_is_one_when_something_is_red_or_missed(form: str, tmp_pat
     assert code == 1  # nothing was sent of years whose deadlines are over
     code, _ = ask(told(tmp_path, "2999-01-01"), home, "status", "--format", form)
     assert code == 0
+
+
+def settings_of(config: Path, home: Path, profile: str) -> Settings:
+    return load_settings(config=config, home=home, profile=profile)
+
+
+NO_2027 = "there are no periods of 2027 yet: install a later version, which has them"
+
+
+@pytest.mark.parametrize(
+    ("day", "since", "drafted", "lines"),
+    [
+        # no table: what the two hospitals of the sample owe of the year, and what falls due in it of the year before
+        ("2026-11-26", "2026-01-01", (), ["17 deadlines of 2026 are in no table: npr calendar propose 2026",
+                                          "4 deadlines of 2025 are in no table: npr calendar propose 2025"]),
+        ("2026-11-26", "2026-01-01", (2025, 2026), []),
+        # years without periods: the annual report of the last one is still owed
+        ("2027-01-02", "2027-01-01", (2026,), [NO_2027]),
+        ("2027-01-02", "2027-01-01", (), [NO_2027, "4 deadlines of 2026 are in no table: npr calendar propose 2026"]),
+        # units that report here only later
+        ("2026-11-26", "2999-01-01", (), []),
+        # a published year
+        ("2020-05-06", "2020-01-01", (), []),
+    ],
+)  # fmt: skip
+def test_what_units_owe_and_no_calendar_says(
+    day: str, since: str, drafted: tuple[int, ...], lines: list[str], tmp_path: Path, home: Path
+) -> None:
+    for year in drafted:
+        CalendarHome(home).propose(year)
+    config = told(tmp_path, since)
+    for profile in ("rehearsal", "validation", "production"):
+        found = unknown(settings_of(config, home, profile), dt.date.fromisoformat(day))
+        assert list(found.lines) == lines
+        assert found.red is bool(lines and profile != "rehearsal")
+        assert bool(found.deadlines) is bool(lines)
+
+
+def test_a_draft_that_speaks_to_others_alone_leaves_the_deadline_unknown(tmp_path: Path, home: Path) -> None:
+    config = told(tmp_path, "2026-01-01")
+    for year in (2025, 2026):
+        CalendarHome(home).propose(year)
+    path = home / "calendar/2026.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    (first,) = [line for line in lines if ",tertial-1," in line and ",1,," in line]
+    narrowed = first.replace(first.split(",")[5], "only-avtalespesialist")
+    path.write_text("".join(lines).replace(first, narrowed), encoding="utf-8")
+    found = unknown(settings_of(config, home, "production"), dt.date(2026, 11, 26))
+    assert found.lines == (
+        "1 deadline of 2026 is in no table and not in the draft: correct NPR_HOME/calendar/2026.csv",
+    )
+    assert found.red
+
+
+@pytest.mark.parametrize("form", ["text", "json", "prometheus"])
+@pytest.mark.parametrize(("profile", "code"), [("rehearsal", 0), ("validation", 1), ("production", 1)])
+def test_monitoring_is_not_green_when_nothing_is_known(
+    form: str, profile: str, code: int, tmp_path: Path, home: Path
+) -> None:
+    config = told(tmp_path, "2026-01-01")  # a year without a table
+    args = ["--config", str(config), "--home", str(home), "--profile", profile]
+    result = CliRunner().invoke(cli, [*args, "status", "--format", form])
+    assert result.exit_code == code, result.stderr
+    assert "in no table: npr calendar propose" in result.stderr or "there are no periods of" in result.stderr
+    if form == "text":
+        assert "nothing that the calendar knows of is due" in result.stdout
+    if form == "prometheus":
+        samples = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(result.stdout)
+            for sample in family.samples
+        }
+        assert samples["npr_calendar_unknown"] > 0
+        assert samples["npr_status_red"] == code
+
+
+@pytest.mark.parametrize(("profile", "state"), [("rehearsal", "warning"), ("production", "wrong")])
+def test_the_doctor_says_that_deadlines_are_unknown(profile: str, state: str, tmp_path: Path, home: Path) -> None:
+    settings = settings_of(told(tmp_path, "2026-01-01"), home, profile)
+    day = dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)
+    lines = list(calendar_lines(settings, day))
+    assert [line["state"] for line in lines] == [state, state]
+    assert lines[0]["fix"] == "npr calendar propose 2026"
+    for year in (2025, 2026):
+        CalendarHome(home).propose(year)
+    assert [line["state"] for line in calendar_lines(settings, day)] == ["ok"]
+    (home / "calendar/2026.csv").write_text("no calendar", encoding="utf-8")
+    assert [line["state"] for line in calendar_lines(settings, day)] == ["wrong"]
 
 
 def test_exit_code_and_matrix_are_of_the_units_asked_about(tmp_path: Path, home: Path) -> None:

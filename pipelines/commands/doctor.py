@@ -15,6 +15,7 @@ from pipelines.commands.certificate_lines import certificate_lines
 from pipelines.commands.channel_lines import channel_lines
 from pipelines.exchange.inbox import folders_of
 from pipelines.home.registry import registry_of
+from pipelines.scheduling.agenda import today, unknown
 from pipelines.settings import Settings
 from schemas.errors import DataRefused, WrongUse
 from schemas.registry import Registry
@@ -28,6 +29,7 @@ def examine(settings: Settings) -> list[Line]:
     """All findings, in the order in which a person would look."""
     return [
         *_configuration(settings),
+        *calendar_lines(settings, dt.datetime.now(dt.UTC)),
         *_extracts(settings),
         *certificate_lines(settings, dt.datetime.now(dt.UTC)),
         *channel_lines(settings),
@@ -59,6 +61,21 @@ def _configuration(settings: Settings) -> Iterator[Line]:
             "no agreement with NPR is recorded; a report in several parts will stop",
             "record shipping.split_agreement (who, when, reference), or use gzip",
         )
+
+
+def calendar_lines(settings: Settings, now: dt.datetime) -> Iterator[Line]:
+    """Whether all that units owe has a deadline: without one nothing is ever due, and nothing turns red."""
+    day = today(settings, now)
+    try:
+        lost = unknown(settings, day)
+    except WrongUse as fault:
+        yield _line(WRONG, "calendar", fault.what, fault.fix)
+        return
+    for line in lost.lines:
+        what, _, fix = line.partition(": ")
+        yield _line(WRONG if lost.red else WARN, "calendar", what, fix)
+    if not lost.lines:
+        yield _line(OK, "calendar", f"every report that is owed has its deadline on {day}")
 
 
 def _extracts(settings: Settings) -> Iterator[Line]:

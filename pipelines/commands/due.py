@@ -48,7 +48,7 @@ def due(
     day = on.date() if on else today(settings, now)
     ledger = ledger_of(settings.home, settings.config.ledger.url, settings.config.ledger.url_file)
     found = agenda(settings, ledger.states(now), now, on=day, since=begin, units=units)
-    for line in unknown(settings, day):
+    for line in unknown(settings, day, units).lines:
         click.echo(f"npr: {line}", err=True)
     rows = [one.as_record() for one in (found if everything else to_do(found, day, early))]
     return rows, show.due(rows, day.isoformat())

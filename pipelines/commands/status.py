@@ -56,10 +56,13 @@ def register(
         everything: bool,  # noqa: FBT001
         notify: bool,  # noqa: FBT001
     ) -> None:
-        """Print where each message of each report stands. Exit code 1 when something is red or missed."""
+        """Print where each message of each report stands. Exit code 1 when something is red, missed or in no calendar.
+
+        What is in no calendar is only said in a rehearsal.
+        """
         form = "json" if as_json else form
         with exit_codes(as_json=form == "json"), _in_a_hurry():
-            from pipelines.scheduling.agenda import insist_units, today, unknown  # noqa: PLC0415
+            from pipelines.scheduling.agenda import insist_units, unknown  # noqa: PLC0415
             from pipelines.scheduling.status import status as look  # noqa: PLC0415
             from pipelines.settings import load_settings  # noqa: PLC0415
             from transforms.scheduling.matrix import is_red, prometheus  # noqa: PLC0415
@@ -67,7 +70,8 @@ def register(
             settings = load_settings(**context.obj)
             insist_units(settings, units)
             found = look(settings, dt.datetime.now(dt.UTC))
-            for line in unknown(settings, today(settings, found.at)):
+            lost = unknown(settings, found.day, units) if units else found.unknown
+            for line in lost.lines:
                 click.echo(f"npr: {line}", err=True)
             cells = [cell for cell in found.cells if not units or cell.unit in units]
             if notify:
@@ -78,10 +82,12 @@ def register(
                 case "json":
                     click.echo(json.dumps([cell.as_record() for cell in cells], ensure_ascii=False, indent=1))
                 case "prometheus":
-                    click.echo(prometheus(cells, found.at.timestamp()), nl=False)
+                    click.echo(
+                        prometheus(cells, found.at.timestamp(), unknown=lost.deadlines, alarm=lost.red), nl=False
+                    )
                 case _:
-                    click.echo(table(cells, everything=everything))
-            if is_red(cells):
+                    click.echo(table(cells, everything=everything, whole=not lost.deadlines))
+            if is_red(cells) or lost.red:
                 sys.exit(1)
 
 
@@ -89,7 +95,7 @@ def register(
 @click.pass_context
 def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]:
     """Say in one sentence each what runs next, when and why."""
-    from pipelines.scheduling.agenda import insist_units  # noqa: PLC0415
+    from pipelines.scheduling.agenda import insist_units, unknown  # noqa: PLC0415
     from pipelines.scheduling.status import coming, sentences  # noqa: PLC0415
     from pipelines.scheduling.status import status as look  # noqa: PLC0415
     from pipelines.settings import load_settings  # noqa: PLC0415
@@ -97,15 +103,23 @@ def following(context: click.Context, units: tuple[str, ...]) -> tuple[Any, str]
     settings = load_settings(**context.obj)
     insist_units(settings, units)
     found = look(settings, dt.datetime.now(dt.UTC))
-    rows = [row for row in coming(found) if not units or row["unit"] in units]
-    return rows, "\n".join(sentences(rows)) or "nothing is due, and nothing opens within a month"
+    lost = unknown(settings, found.day, units) if units else found.unknown
+    for line in lost.lines:
+        click.echo(f"npr: {line}", err=True)
+    rows = [row for row in coming(found, settings.config.schedule) if not units or row["unit"] in units]
+    nothing = "nothing that the calendar knows of is due" if lost.deadlines else "nothing is due"
+    return rows, "\n".join(sentences(rows)) or f"{nothing}, and nothing opens within a month"
 
 
-def table(cells: Sequence[Cell], *, everything: bool = False) -> str:
-    """The matrix as lines, the colour first; messages of a report in the same state share a line."""
+def table(cells: Sequence[Cell], *, everything: bool = False, whole: bool = True) -> str:
+    """The matrix as lines, the colour first; messages of a report in the same state share a line.
+
+    whole: the calendar has every deadline, so that what is not here is not due.
+    """
     shown = [cell for cell in cells if everything or cell.standing == "due" or cell.colour != "green" or cell.silent]
     if not shown:
-        return "nothing is due, and nothing that was sent needs attention"
+        nothing = "nothing is due" if whole else "nothing that the calendar knows of is due"
+        return f"{nothing}, and nothing that was sent needs attention"
     lines: dict[tuple[str, ...], list[str]] = {}
     for cell in shown:
         shade = cell.colour if cell.standing in ("due", "done") else cell.standing

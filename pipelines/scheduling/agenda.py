@@ -8,14 +8,18 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from pipelines.home.calendar import CalendarHome
 from pipelines.home.registry import registry_of
 from pipelines.settings import Settings
-from schemas.deadlines import gaps
+from schemas.deadlines import Deadline, latest
 from schemas.errors import WrongUse
 from schemas.period import kinds
+from schemas.reporting import Gap, Who, owed_gaps
 from transforms.scheduling.due import OSLO, Due, Reporter, StateLine, outlook
+
+DECEMBER = 12
 
 
 def today(settings: Settings, now: dt.datetime) -> dt.date:
@@ -58,13 +62,20 @@ def agenda(
         if line.profile == settings.config.profile:
             of_unit[line.unit].append(line)
     reporters = [
-        Reporter(name, unit.kind, unit.isf, unit.reports_since or since or asked_from(day, of_unit[name]))
-        for name, unit in settings.config.units.items()
-        if not units or name in units
+        replace(unit, since=unit.since or since or asked_from(day, of_unit[unit.key]))
+        for unit in _reporters(settings, units)
     ]
     mine = [line for lines in of_unit.values() for line in lines]
     calendar = CalendarHome(settings.home).deadlines()
     return outlook(reporters, calendar, mine, day, carriers=_carriers(settings))
+
+
+def _reporters(settings: Settings, units: Sequence[str]) -> list[Reporter]:
+    return [
+        Reporter(name, unit.kind, unit.isf, unit.reports_since)
+        for name, unit in settings.config.units.items()
+        if not units or name in units
+    ]
 
 
 def insist_units(settings: Settings, units: Iterable[str]) -> None:
@@ -74,17 +85,67 @@ def insist_units(settings: Settings, units: Iterable[str]) -> None:
         raise WrongUse(f"no unit {min(unknown)!r} in {settings.path}", where="--unit", fix=f"units are {known}")
 
 
-def unknown(settings: Settings, on: dt.date) -> list[str]:
-    """What no table and no draft says of that year, and of the annual report before it: nothing due may mean that."""
-    calendar = CalendarHome(settings.home).deadlines()
-    if on.year > kinds().years.last:
-        return [f"there are no periods of {on.year} yet"]
-    lost = gaps(on.year, calendar), [gap for gap in gaps(on.year - 1, calendar) if gap.startswith(f"{on.year - 1}-A")]
-    return [
-        f"{len(missing)} deadlines of {year} are in no table: npr calendar propose {year}"
-        for year, missing in zip((on.year, on.year - 1), lost, strict=True)
-        if missing
-    ]
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Deadlines of what units owe that no table and no draft says: nothing due may mean that.
+
+    lines: for a person, each with what to do. deadlines: how many. red: whether that is an alarm, which it is outside a
+    rehearsal.
+    """
+
+    lines: tuple[str, ...] = ()
+    deadlines: int = 0
+    red: bool = False
+
+
+def unknown(settings: Settings, on: dt.date, units: Sequence[str] = ()) -> Unknown:
+    """What is in no calendar of that year, and of the year before for what falls due in this one.
+
+    units: empty = all of npr.toml.
+    """
+    home = CalendarHome(settings.home)
+    calendar = home.deadlines()
+    reporters = _reporters(settings, units)
+    lines, deadlines = [], 0
+    if on.year > (last := kinds().years.last):
+        # As many as the last year that is known had: nothing says more of a year without periods.
+        deadlines += _owed(reporters, last, (), shifted=on.year - last)
+        lines += (
+            [f"there are no periods of {on.year} yet: install a later version, which has them"] if deadlines else []
+        )
+    for year in (on.year, on.year - 1):
+        if lost := _owed(reporters, year, calendar, closing=year < on.year):
+            deadlines += lost
+            lines.append(_told(year, lost, drafted=(home.folder / f"{year}.csv").is_file()))
+    return Unknown(tuple(lines), deadlines, red=deadlines > 0 and settings.config.profile != "rehearsal")
+
+
+def _owed(
+    reporters: Iterable[Reporter], year: int, calendar: Sequence[Deadline], *, closing: bool = False, shifted: int = 0
+) -> int:
+    """How many planned submissions of a year have no deadline. closing: only those of the whole year, due in the next.
+
+    shifted: years to add to what is compared with the day from which a unit reports here.
+    """
+    found: set[tuple[str, int]] = set()
+    by_kind: dict[Who, list[Gap]] = {}
+    for unit in reporters:
+        who = (unit.kind, unit.isf)
+        if who not in by_kind:
+            by_kind[who] = owed_gaps(year, calendar, [who])
+        for gap in by_kind[who]:
+            last = latest(gap.period.end)
+            asked = unit.since is None or unit.since <= last.replace(year=last.year + shifted, day=28)
+            if asked and (not closing or gap.period.end.month == DECEMBER):
+                found.add((gap.period.key, gap.submission))
+    return len(found)
+
+
+def _told(year: int, lost: int, *, drafted: bool) -> str:
+    which = f"{lost} deadlines of {year} are" if lost > 1 else f"1 deadline of {year} is"
+    if drafted:
+        return f"{which} in no table and not in the draft: correct NPR_HOME/calendar/{year}.csv"
+    return f"{which} in no table: npr calendar propose {year}"
 
 
 def _carriers(settings: Settings) -> dict[int, str]:

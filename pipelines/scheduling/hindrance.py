@@ -44,6 +44,10 @@ class Hindrances:
         except DataRefused as refused:
             return "findings", _told(refused)
         try:
+            _insist_figures(run, manifest)
+        except DataRefused as refused:
+            return "figures", _told(refused)
+        try:
             _insist_decided(run, manifest)
         except DataRefused as refused:
             return "approval", _told(refused)
@@ -83,11 +87,15 @@ def _no_way_out(name: str = "") -> NoReturn:  # noqa: ARG001 - as a channel is a
 def _insist_findings(run: Run, manifest: Manifest) -> None:
     taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
+        insist_overridden(manifest, taken)
+    insist_allowed(manifest, taken)
+
+
+def _insist_figures(run: Run, manifest: Manifest) -> None:
+    if manifest.profile != "rehearsal":
         from assets.guards import insist_confirmed  # noqa: PLC0415 - imports polars
 
-        insist_overridden(manifest, taken)
         insist_confirmed(run, manifest)
-    insist_allowed(manifest, taken)
 
 
 def _insist_decided(run: Run, manifest: Manifest) -> None:

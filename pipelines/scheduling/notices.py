@@ -92,6 +92,8 @@ def _notice(settings: Settings, found: Status) -> dict[str, Any]:
     needing = [cell for cell in mine if cell.colour in RED or cell.state in ("waiting for approval", "blocked")]
     counts = Counter(cell.text if cell.state != "blocked" else "blocked" for cell in mine)
     lines = dict.fromkeys((_line(cell), cell.colour in RED) for cell in needing)
+    alarm = found.unknown.red
+    lines |= dict.fromkeys((f"{'red' if alarm else 'amber'}: {line}", alarm) for line in found.unknown.lines)
     return {
         "profile": settings.config.profile,
         "red": sum(red for _, red in lines),

@@ -17,6 +17,7 @@ from pipelines.exchange.sending import resume
 from pipelines.scheduling.notices import tell
 from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings
+from schemas.config import Schedule
 from schemas.errors import NprError
 from transforms.scheduling.matrix import Cell, is_red
 
@@ -39,7 +40,8 @@ def report_status(settings: Settings, clock: Callable[[], dt.datetime]) -> dg.As
             names = ("period", "unit", "module", "before", "state")
             context.log.info("%s %s %s: %s, now %s", *(row[name] for name in names))
         found = status(settings, clock())
-        return dg.MaterializeResult(metadata={**answers, **_metadata(found), "told": tell(settings, found)})
+        shown = _metadata(found, settings.config.schedule)
+        return dg.MaterializeResult(metadata={**answers, **shown, "told": tell(settings, found)})
 
     return body
 
@@ -58,18 +60,21 @@ def _answers(context: dg.AssetExecutionContext, settings: Settings, now: dt.date
     return {"answers": told or "nothing has come", "unread": len(report.unread)}
 
 
-def _metadata(found: Status) -> dict[str, Any]:
+def _metadata(found: Status, schedule: Schedule) -> dict[str, Any]:
     shown = [cell for cell in found.cells if cell.standing == "due" or cell.colour != "green"]
     counts = Counter(cell.state for cell in found.cells)
     return {
-        "red": is_red(found.cells),
+        "red": is_red(found.cells) or found.unknown.red,
+        "in no calendar": "; ".join(found.unknown.lines) or "nothing",
         "messages by state": dict(sorted(counts.items())),
         "what needs attention": dg.MetadataValue.table(
             [_record(cell) for cell in shown[:SHOWN]] or [],
             schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in COLUMNS]),
         ),
         "not shown": max(0, len(shown) - SHOWN),
-        "next": dg.MetadataValue.md("\n".join(f"- {line}" for line in sentences(coming(found))[:SHOWN]) or "nothing"),
+        "next": dg.MetadataValue.md(
+            "\n".join(f"- {line}" for line in sentences(coming(found, schedule))[:SHOWN]) or "nothing"
+        ),
     }
 
 

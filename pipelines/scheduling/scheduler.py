@@ -56,7 +56,7 @@ class Scheduler:
 
     def unknown(self) -> list[str]:
         """What no calendar says, so that nothing due may mean that."""
-        return unknown(self.settings, today(self.settings, self.now))
+        return list(unknown(self.settings, today(self.settings, self.now)).lines)
 
     def steps(self, wanted: Callable[[str], bool] = lambda _: True) -> list[Step]:
         """What is to be done about each report that is due. wanted: which periods."""

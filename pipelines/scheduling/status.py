@@ -12,31 +12,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.home.store import DiskStore
-from pipelines.scheduling.agenda import today
+from pipelines.scheduling.agenda import Unknown, today, unknown
 from pipelines.scheduling.scheduler import Scheduler
 from pipelines.settings import Settings
+from schemas.config import Schedule
+from schemas.period import Period
 from schemas.records import Key, Manifest, digest
 from schemas.sending import StateRow
 from schemas.submission_states import OPEN, State
 from transforms.scheduling.due import Due
 from transforms.scheduling.matrix import Cell, Line, matrix
-from transforms.scheduling.starting import Step
+from transforms.scheduling.starting import Step, What
 
 UNDERWAY = OPEN | {State.HANDED_OVER, State.ACKNOWLEDGED}
 SOON_DAYS = 31
 SHOWN_UNITS = 3
-_WHEN = {
-    "prepare": "at the next tick of its schedule",
-    "resubmit": "at the next tick of its schedule",
-    "submit": "within a minute",
-}
+NOTHING = Unknown()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """One look: all planned submissions, what is to be done about those that are due, and the matrix.
 
-    at: when it was taken. day: the day it goes by, see ``pipelines.scheduling.agenda.today``.
+    at: when it was taken. day: the day it goes by, see ``pipelines.scheduling.agenda.today``. unknown: what no calendar
+    says.
     """
 
     due: Sequence[Due]
@@ -44,6 +43,7 @@ class Status:
     cells: Sequence[Cell]
     at: dt.datetime
     day: dt.date
+    unknown: Unknown = NOTHING
 
 
 def status(settings: Settings, now: dt.datetime) -> Status:
@@ -52,7 +52,8 @@ def status(settings: Settings, now: dt.datetime) -> Status:
     found = scheduler.due()
     steps = scheduler.planned(found)
     cells = matrix(found, steps, _lines(scheduler.states, settings), _blocked(settings, steps))
-    return Status(found, steps, cells, now, today(settings, now))
+    day = today(settings, now)
+    return Status(found, steps, cells, now, day, unknown(settings, day))
 
 
 def _lines(states: Sequence[StateRow], settings: Settings) -> Mapping[tuple[str, str, int, str], Line]:
@@ -69,6 +70,8 @@ def _blocked(settings: Settings, steps: Sequence[Step]) -> dict[tuple[str, str],
     found = {}
     for step in steps:
         key = Key(period=step.period, unit=step.unit)
+        if step.needs == "figures":  # figures unlike earlier ones, and no record
+            continue
         number = _lost(store, key) if step.needs == "findings" else _quarantined(store, key)
         if number:
             found[step.period, step.unit] = number
@@ -99,9 +102,12 @@ def digest_of(settings: Settings, now: dt.datetime) -> tuple[str, bool]:
     return digest([str(today(settings, now)), said]), any(row.state in UNDERWAY for row in rows)
 
 
-def coming(found: Status) -> list[dict[str, str]]:
-    """What runs next, when and why: one sentence for each report that is due or opens within a month."""
-    told = [_of_step(step) for step in found.steps]
+def coming(found: Status, schedule: Schedule) -> list[dict[str, str]]:
+    """What runs next, when and why: one sentence for each report that is due or opens within a month.
+
+    schedule: of npr.toml; where it is not active, only a switch in Dagster's pages or a person starts anything.
+    """
+    told = [_of_step(step, schedule) for step in found.steps]
     ahead = [one for one in found.due if one.standing == "ahead" and (one.opens - found.day).days <= SOON_DAYS]
     return told + [
         _said(
@@ -109,8 +115,7 @@ def coming(found: Status) -> list[dict[str, str]]:
             one.unit,
             one.submission,
             "wait",
-            f"opens on {one.opens}, is to be sent by {one.send_by} and is due on {one.deadline}; "
-            f"it is prepared at the first tick from then on that finds an extract",
+            _ahead(one, schedule),
         )
         for one in ahead
     ]
@@ -133,11 +138,31 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names) if rest <= 1 else f"{', '.join(names[:SHOWN_UNITS])} and {rest} more units"
 
 
-def _of_step(step: Step) -> dict[str, str]:
+def _ahead(one: Due, schedule: Schedule) -> str:
+    days = f"opens on {one.opens}, is to be sent by {one.send_by} and is due on {one.deadline}"
+    if one.status == "proposed":
+        year = Period.parse(one.period).year
+        until = f"npr calendar confirm {year} --by NAME"
+        return f"{days}; that deadline is only proposed, and nothing is prepared until {until}"
+    return f"{days}; from then on it is prepared when there is an extract, {_when('prepare', schedule)}"
+
+
+def _when(what: What, schedule: Schedule, *, made: bool = False) -> str:
+    """When a job starts. Of schedules that are not active nothing here can tell whether a page has switched them on."""
+    by_sensor = made or what == "submit"
+    hour = "within a minute" if by_sensor else f"at the latest at {schedule.at} Norwegian time"
+    if schedule.active:
+        return hour
+    starter = "sensor ready_to_send" if by_sensor else "its schedule"
+    command = "npr submit PERIOD --unit UNIT --to PROFILE" if what == "submit" else "npr run PERIOD --unit UNIT"
+    return f"{hour} if {starter} is switched on in Dagster's pages ([schedule] active is false), or by hand: {command}"
+
+
+def _of_step(step: Step, schedule: Schedule) -> dict[str, str]:
     if step.what == "wait":
         text = f"waits: {step.why}"
     else:
-        text = f"runs job {step.what} {_WHEN[step.what]}, because {step.why}"
+        text = f"is for job {step.what}, because {step.why}; it runs {_when(step.what, schedule, made=step.made)}"
     return _said(step.period, step.unit, step.submission, step.what, text)
 
 

@@ -43,7 +43,8 @@ WORDS: Final = (
     "ahead",
     "superseded",
 )
-"""Every word a cell can have; ``blocked`` goes on with ``by N findings``, ``unanswered`` with ``for N hours``."""
+"""Every word a cell can have; ``blocked`` goes on with ``by N findings`` or ``by unusual figures``,
+``unanswered`` with ``for N hours``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Cell:
     """One message of one planned submission. number: of the ledger's submission, 0 for none. findings: what blocks it.
 
     state: a word of ``WORDS``. ledger: the ledger's own state, empty where nothing was made. silent: hours without an
-    answer that were passed, 0, 24, 48 or 72.
+    answer that were passed, 0, 24, 48 or 72. needs: what a wait is for, of ``transforms.scheduling.starting.Need``.
     """
 
     period: str
@@ -69,12 +70,13 @@ class Cell:
     colour: str
     next: str
     silent: int = 0
+    needs: str = ""
 
     @property
     def text(self) -> str:
         """The state as people read it."""
         if self.state == "blocked":
-            return f"blocked by {self.findings} findings"
+            return f"blocked by {_blocking(self.findings, self.needs)}".removesuffix(" by ")
         return f"unanswered for {self.silent} hours" if self.state == "unanswered" else self.state
 
     def as_record(self) -> dict[str, Any]:
@@ -127,7 +129,15 @@ def _cell(one: Due, module: str, step: Step | None, lines: Lines, blocked: Mappi
         colour=one.colour,
         next=one.next_step if step is None else step.why,
         silent=line.silent,
+        needs=step.needs if step else "",
     )
+
+
+def _blocking(findings: int, needs: str) -> str:
+    """What blocks, as far as it is known: unlike figures drop no record, so they are no findings to count."""
+    if needs == "figures":
+        return "unusual figures"
+    return f"{findings} findings" if findings else ""
 
 
 def _word(one: Due, line: Line, step: Step | None, findings: int) -> str:
@@ -141,7 +151,7 @@ def _word(one: Due, line: Line, step: Step | None, findings: int) -> str:
 
 
 def _unsent(line: Line, step: Step | None, findings: int) -> str:
-    if findings or (step and step.needs == "findings"):
+    if findings or (step and step.needs in ("findings", "figures")):
         return "blocked"
     if line.state:
         return "waiting for approval" if step and step.needs == "approval" else "prepared"
@@ -161,13 +171,17 @@ _HELP: Final = {
     "npr_report_messages": "Messages of planned submissions by unit, state and colour.",
     "npr_report_days_left": "Days to the deadline of the next report due, by unit; negative when it has passed.",
     "npr_report_findings": "Findings that block a report that is due, by period and unit.",
-    "npr_status_red": "1 when something is red or missed.",
+    "npr_calendar_unknown": "Deadlines of reports that units owe which are in no table and no draft.",
+    "npr_status_red": "1 when something is red or missed, or outside a rehearsal a deadline is in no calendar.",
     "npr_status_timestamp_seconds": "When the status was made, seconds since the epoch.",
 }
 
 
-def prometheus(cells: Sequence[Cell], at: float) -> str:
-    """The matrix as counts, in the text exposition format 0.0.4 of Prometheus."""
+def prometheus(cells: Sequence[Cell], at: float, *, unknown: int = 0, alarm: bool = False) -> str:
+    """The matrix as counts, in the text exposition format 0.0.4 of Prometheus.
+
+    unknown: deadlines in no calendar. alarm: that counts as red.
+    """
     counts = Counter((cell.unit, cell.state, cell.colour) for cell in cells if cell.standing != "ahead")
     left: dict[str, int] = {}
     for cell in cells:
@@ -186,7 +200,8 @@ def prometheus(cells: Sequence[Cell], at: float) -> str:
             _sample("npr_report_findings", {"period": period, "unit": unit}, n)
             for (period, unit), n in sorted(blocked.items())
         ],
-        "npr_status_red": [_sample("npr_status_red", {}, int(is_red(cells)))],
+        "npr_calendar_unknown": [_sample("npr_calendar_unknown", {}, unknown)],
+        "npr_status_red": [_sample("npr_status_red", {}, int(alarm or is_red(cells)))],
         "npr_status_timestamp_seconds": [_sample("npr_status_timestamp_seconds", {}, at)],
     }
     lines = []

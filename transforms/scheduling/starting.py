@@ -18,7 +18,7 @@ from schemas.period import Period
 from transforms.scheduling.due import OPEN, REFUSED, Due
 
 What = Literal["prepare", "resubmit", "submit", "wait"]
-Need = Literal["", "extract", "approval", "findings", "answer", "person", "calendar", "other report"]
+Need = Literal["", "extract", "approval", "findings", "figures", "answer", "person", "calendar", "other report"]
 MAKES: Final = frozenset({"prepare", "resubmit"})
 """Jobs that make a submission: all stages but sending."""
 MADE: Final = frozenset({"prepared", "approved", "not_sent"})

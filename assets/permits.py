@@ -15,7 +15,8 @@ from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
 from schemas.period import Period, period_keys
 from schemas.records import Key, Manifest
-from schemas.submission_states import STANDING, State
+from schemas.sending import SubmissionRow
+from schemas.submission_states import STANDING, State, is_worse
 from transforms.content.decided import Overridden, overridden
 
 
@@ -94,15 +95,31 @@ def insist_validated(run: Run, manifest: Manifest) -> None:
     if any(row.state is State.ACCEPTED for row in same):
         return
     accepted = holding(run, DecisionKind.ACCEPT, manifest)
-    if accepted is not None and accepted.content == manifest.content:
+    mine = accepted if accepted and accepted.content == manifest.content else None
+    worse = _worse_since(run, mine, same) if mine else ""
+    if mine and not worse:
         return
-    found = f"it is {same[-1].state.value} there" if same else "it was never sent there"
+    found = worse or (f"it is {same[-1].state.value} there" if same else "it was never sent there")
     raise DataRefused(
         f"this content has not come back clean from the validation service: {found}; nothing was handed over",
         rule="validation first",
         fix=f"npr submit {run.key.period} --unit {run.key.unit} --to validation, or, when what was found is taken on, "
         f"npr accept {run.key.period} --unit {run.key.unit} --by NAME --because TEXT",
     )
+
+
+def _worse_since(run: Run, accepted: Decision, same: Sequence[SubmissionRow]) -> str:
+    """What the validation service said of the content after the acceptance, where it is worse than what was taken on.
+
+    Compared part by part: one more part with errors leaves the state of the whole as it was. An acceptance that does
+    not say what was found (of an older program) is held against nothing.
+    """
+    for row in same:
+        for part in run.ledger.parts(run.key, row.number) if row.number >= (accepted.submission or 0) else ():
+            known = accepted.found.get(part.place)
+            if known and is_worse(part.state, known):
+                return f"{part.place} became {part.state.value} there after a person took on {known.value}"
+    return ""
 
 
 def holding(run: Run, kind: DecisionKind, manifest: Manifest) -> Decision | None:

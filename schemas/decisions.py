@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.submission_states import State
 from schemas.words import PersonName, Reason
 
 
@@ -34,6 +35,7 @@ class Decision(BaseModel):
 
     ``by`` and ``why`` are shown to everyone who reads the audit log, so they must not name a patient. They are checked
     when a decision is made; one out of the ledger is read with ``schemas.words.KEPT``.
+    found: of an acceptance, what the validation service had said of each part ("ord 1"); no worse answer is taken on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +52,7 @@ class Decision(BaseModel):
     count: int | None = Field(default=None, ge=0)
     until: dt.date | None = None
     withdrawn: bool = False
+    found: dict[str, State] = Field(default_factory=dict)
 
     def holds(self, on: dt.date) -> bool:
         """Whether it still holds on a day."""

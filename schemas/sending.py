@@ -69,6 +69,11 @@ class SentPart(_Record):
     reference: str = ""
     handed_over_at: dt.datetime | None = None
 
+    @property
+    def place(self) -> str:
+        """Its place in the submission, the same in every submission of the same content."""
+        return f"{self.module} {self.part}"
+
 
 class SubmissionRow(_Record):
     """What the ledger knows of one submission.

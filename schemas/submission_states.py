@@ -83,6 +83,7 @@ TRANSPORT: Final = frozenset({S.ACKNOWLEDGED, S.REJECTED, S.ABANDONED})
 RECEIPT: Final = frozenset({S.RECEIVED, S.RECEIVED_IN_PART, S.REFUSED})
 CONTENT: Final = frozenset({S.CONTENT_ERRORS, S.ACCEPTED})
 ANSWERED: Final = RECEIPT | CONTENT
+"""The register itself has said something of such a part; its transport does not speak for it."""
 SENT: Final = frozenset(S) - OURS - OPEN - {S.NOT_SENT}
 """It is certain that such a part left."""
 STANDING: Final = (SENT | OPEN) - {S.REJECTED, S.ABANDONED, S.REFUSED}
@@ -200,6 +201,11 @@ _RANK: Final = {state: rank for rank, state in enumerate(_ORDER)}
 def together(states: Iterable[State]) -> State:
     """The state of a message or submission made of parts in these states (at least one)."""
     return min(states, key=_RANK.__getitem__)
+
+
+def is_worse(state: State, found: State) -> bool:
+    """Whether an answer of the register is worse than the one that was known before. What is no answer never is."""
+    return state in ANSWERED and _RANK[state] < _RANK[found]
 
 
 SILENCE_HOURS: Final = (24, 48, 72)

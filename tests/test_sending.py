@@ -14,7 +14,7 @@ from conftest import Finished, call
 from ledgers import M02, NOW, T1, begin, prepared, sent, settings
 
 from assets.dispatch import hand_over, settle, submit
-from assets.permits import insist_last_word
+from assets.permits import insist_last_word, insist_validated
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
 from assets.stages import _without_values
 from pipelines.channels import OutboxFolder
@@ -201,7 +201,8 @@ def test_a_changed_hash_voids_the_approval(home: Path, ledger: SqlLedger, wire: 
     prepared(ledger, home, inputs="p", profile="production")
     given, run = settings(home, "production", OUT), _run(home, wire, "production")
     sending.approve(given, T1, "Kari Nordmann", None, "")
-    sent(ledger, prepared(ledger, home, inputs="v", profile="validation"))
+    for msg_id in sent(ledger, prepared(ledger, home, inputs="v", profile="validation")):
+        ledger.record(msg_id, Event.CONTENT_ERRORS, Note("test", NOW))
     sending.accept(settings(home, "validation", OUT), T1, "Kari Nordmann", None, "known")
     folder = run.store.shipments(T1, 1)
     changed = _manifest(run, 1).model_copy(update={"findings": {"report_only": 1}})
@@ -228,6 +229,109 @@ def test_an_acceptance_speaks_of_one_content(home: Path, ledger: SqlLedger, wire
         submit(run, 3)
     submit(run, 2)
     assert _states(run, 2) == ["handed_over", "handed_over"]
+
+
+NO_ANSWER: dict[str, tuple[Event, ...]] = {
+    "handed over": (),
+    "confirmed by the transport": (Event.ACKNOWLEDGED,),
+    "refused by the transport": (Event.REJECTED,),
+    "given up by the transport": (Event.ABANDONED,),
+}
+ANSWERS: dict[str, tuple[Event, ...]] = {
+    "received": (Event.APPREC_OK,),
+    "received in part": (Event.APPREC_PARTIAL,),
+    "refused": (Event.APPREC_REJECTED,),
+    "refused by the schema check": (Event.SCHEMA_REJECTED,),
+    "errors in the content": (Event.CONTENT_ERRORS,),
+}
+
+
+@pytest.mark.parametrize("second", NO_ANSWER.values(), ids=NO_ANSWER)
+def test_what_nobody_answered_cannot_be_accepted(home: Path, ledger: SqlLedger, second: tuple[Event, ...]) -> None:
+    """Not even when another part of the submission was answered, nor after any silence."""
+    ord_, ide = sent(ledger, prepared(ledger, home, profile="validation"))
+    ledger.record(ord_, Event.CONTENT_ERRORS, Note("test", NOW))
+    for event in second:
+        ledger.record(ide, event, Note("test", NOW))
+    with pytest.raises(DataRefused, match="nothing was found yet") as refused:
+        sending.accept(settings(home, "validation", OUT), T1, "Kari Nordmann", None, "known")
+    assert (refused.value.where.startswith("ide 1: "), "npr inbox" in refused.value.fix) == (True, True)
+    assert ledger.decisions(T1) == []
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_every_answer_can_be_accepted_and_is_written_down(
+    home: Path, ledger: SqlLedger, wire: Wire, answer: tuple[Event, ...]
+) -> None:
+    ids = sent(ledger, prepared(ledger, home, profile="validation"))
+    for msg_id in ids:
+        for event in answer:
+            ledger.record(msg_id, event, Note("test", NOW))
+    decision, _ = sending.accept(settings(home, "validation", OUT), T1, "Kari Nordmann", None, "known")
+    assert ledger.decisions(T1, DecisionKind.ACCEPT) == [decision]
+    assert decision.found == {part.place: part.state for part in ledger.parts(T1, 1)}
+    insist_validated(_run(home, wire, "production"), prepared(ledger, home, inputs="p", profile="production"))
+
+
+# What was accepted of both parts, what is said of the second one afterwards, and whether the acceptance falls.
+AFTERWARDS = [
+    (Event.APPREC_OK, Event.CONTENT_ERRORS, True),
+    (Event.APPREC_OK, Event.SCHEMA_REJECTED, True),
+    (Event.APPREC_PARTIAL, Event.CONTENT_ERRORS, True),
+    (Event.CONTENT_ERRORS, Event.SCHEMA_REJECTED, True),
+    (Event.CONTENT_ERRORS, Event.CONTENT_ERRORS, False),
+    (Event.CONTENT_ERRORS, Event.APPREC_PARTIAL, False),
+    (Event.APPREC_PARTIAL, Event.CONTENT_CLEAN, False),
+    (Event.APPREC_REJECTED, Event.APPREC_REJECTED, False),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "falls"), AFTERWARDS)
+def test_a_worse_answer_voids_the_acceptance(
+    home: Path, ledger: SqlLedger, wire: Wire, before: Event, after: Event, *, falls: bool
+) -> None:
+    ids = sent(ledger, prepared(ledger, home, profile="validation"))
+    for msg_id in ids:
+        ledger.record(msg_id, before, Note("test", NOW))
+    production = prepared(ledger, home, inputs="p", profile="production")
+    given, run = settings(home, "validation", OUT), _run(home, wire, "production")
+    sending.accept(given, T1, "Kari Nordmann", None, "known")
+    insist_validated(run, production)
+    ledger.record(ids[1], after, Note("test", NOW))
+    if not falls:
+        insist_validated(run, production)
+        return
+    with pytest.raises(DataRefused, match=r"ide 1 became \w+ there after a person took on \w+"):
+        insist_validated(run, production)
+    sending.accept(given, T1, "Kari Nordmann", None, "known as well")
+    insist_validated(run, production)
+
+
+def test_one_more_part_with_errors_voids_it_though_the_whole_had_errors_before(
+    home: Path, ledger: SqlLedger, wire: Wire
+) -> None:
+    first, second = sent(ledger, prepared(ledger, home, profile="validation"))
+    ledger.record(first, Event.CONTENT_ERRORS, Note("test", NOW))
+    ledger.record(second, Event.CONTENT_CLEAN, Note("test", NOW))
+    sending.accept(settings(home, "validation", OUT), T1, "Kari Nordmann", None, "known")
+    ledger.record(second, Event.CONTENT_ERRORS, Note("test", NOW))
+    with pytest.raises(DataRefused, match="ide 1 became content_errors there"):
+        insist_validated(_run(home, wire, "production"), prepared(ledger, home, inputs="p", profile="production"))
+
+
+def test_a_refusal_before_the_accepted_attempt_voids_nothing(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    """Of one content: the first attempt was refused, errors of the second were accepted, the third is refused."""
+    run, given = _run(home, wire, "production"), settings(home, "validation", OUT)
+    production = prepared(ledger, home, inputs="p", profile="production")
+    answers = {"first": Event.APPREC_REJECTED, "second": Event.CONTENT_ERRORS, "third": Event.APPREC_REJECTED}
+    for inputs, event in answers.items():
+        for msg_id in sent(ledger, prepared(ledger, home, inputs=inputs, profile="validation")):
+            ledger.record(msg_id, event, Note("test", NOW))
+        if inputs == "second":
+            sending.accept(given, T1, "Kari Nordmann", None, "known")
+            insist_validated(run, production)
+    with pytest.raises(DataRefused, match="ord 1 became refused there after a person took on content_errors"):
+        insist_validated(run, production)
 
 
 @pytest.mark.parametrize("profile", ["validation", "production"])

@@ -29,7 +29,7 @@ from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, NprError
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
-from schemas.submission_states import OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
+from schemas.submission_states import ANSWERED, OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
 from schemas.words import person, reason
 from transforms.content import submission_diff
 
@@ -110,19 +110,25 @@ def approve_these(
 
 
 def accept(settings: Settings, key: Key, by: str, number: int | None, why: str) -> tuple[Decision, SubmissionRow]:
-    """A named person takes on what the validation service found of a content, so that it may go to production."""
+    """A named person takes on what the validation service found of a content, so that it may go to production.
+
+    DataRefused before the service has answered of every part: neither a hand-over nor silence says what is there.
+    """
     by, why = person(by), reason(why)
     run = run_of(settings, key, "validation")
     row = chosen(run, number, "validation")
-    if row.state not in SENT:
+    found = {part.place: part.state for part in run.ledger.parts(key, row.number)}
+    if waiting := {place: state for place, state in found.items() if state not in ANSWERED}:
+        left = all(state in SENT for state in waiting.values())
+        asking = "npr inbox takes answers in; npr resume shows what waits for one"
         raise DataRefused(
-            f"submission {row.number} of {key} is {row.state.value.replace('_', ' ')}: nothing was found yet",
-            rule="validation first",
-            fix=f"npr submit {key.period} --unit {key.unit} --to validation",
+            f"submission {row.number} of {key}: nothing was found yet",
+            where=", ".join(f"{place}: {state.value.replace('_', ' ')}" for place, state in waiting.items()),
+            rule="what is accepted is what the validation service answered, of every part; silence is no answer",
+            fix=asking if left else f"npr submit {key.period} --unit {key.unit} --to validation",
         )
-    told = f"validation said {row.state.value.replace('_', ' ')}: {why}"
-    decision = _decision(run, DecisionKind.ACCEPT, "production", by, told)
-    decision = decision.model_copy(update={"submission": row.number, "content": row.content})
+    decision = _decision(run, DecisionKind.ACCEPT, "production", by, why)
+    decision = decision.model_copy(update={"submission": row.number, "content": row.content, "found": found})
     run.ledger.decide(decision)
     return decision, row
 

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import ledgers
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
@@ -18,7 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipelines.cli import cli
 from pipelines.commands.doctor import calendar_lines
 from pipelines.home.calendar import CalendarHome
+from pipelines.ledger.book import ledger_of
 from pipelines.scheduling.agenda import agenda, asked_from, today, unknown
+from pipelines.scheduling.hindrance import Hindrances
 from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings, load_settings
 from schemas.config import Schedule
@@ -201,6 +204,19 @@ def test_what_has_the_same_reason_shares_a_sentence(rows: str, lines: list[str])
     names = ("period", "unit", "submission", "why")
     given = [dict(zip(names, row.split(), strict=True)) for row in rows.split("|") if row]
     assert sentences([row | {"period": f"2020-{row['period']}"} for row in given]) == lines
+
+
+@pytest.mark.parametrize(
+    ("profile", "needs"), [("production", "figures"), ("validation", "figures"), ("rehearsal", "")]
+)
+def test_figures_that_nobody_confirmed_are_no_findings(profile: str, needs: str, tmp_path: Path, home: Path) -> None:
+    settings = ledgers.settings(home, profile)
+    ledger = ledger_of(home)
+    submission = ledgers.numbered(ledger, profile=profile)
+    manifest = ledgers.manifest_for(submission, tmp_path / "made", profile)  # nothing dropped, and no figures kept
+    found, why = Hindrances(settings, ledger, ledgers.NOW).of(submission.key, manifest)
+    assert found == needs
+    assert ("figures" in why) is bool(needs)
 
 
 def told(tmp_path: Path, since: str) -> Path:

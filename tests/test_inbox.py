@@ -362,7 +362,8 @@ def test_an_answer_is_kept_once_however_often_it_comes(home: Path, ledger: SqlLe
     assert [one.event for one in ledger.events(msg_id)].count(Event.APPREC_OK) == 1
     raw = home / "identity" / "answers" / "raw"
     assert len(list(raw.iterdir())) == 1
-    assert stat.S_IMODE((home / "identity").stat().st_mode) == 0o700
+    for private in (home / "identity", home / "identity" / "answers"):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
 def test_answers_in_the_wrong_order_end_in_the_same_state(home: Path, ledger: SqlLedger) -> None:
@@ -496,6 +497,16 @@ def test_a_code_is_explained_by_what_its_errors_share_alone() -> None:
     assert explained.texts(of_code) == ["Verdi mangler, (number)"]
     assert explained.counts(of_code, "check") == {"O": 2, "K": 1}
     assert feedback_fields().checks.keys() == set("BEKORTX")
+
+
+def test_a_field_is_counted_by_what_an_answer_tells_of_it() -> None:
+    told = pl.DataFrame(
+        {
+            "class": ["Episode", "Episode", "Episode", "", "", None],
+            "fields": ["omsorgsniva", "omsorgsniva", "", "pid", "", ""],
+        }
+    )
+    assert explained.fields(told) == {"Episode@omsorgsniva": 2, "Episode": 1, "pid": 1}
 
 
 def test_errors_become_findings_that_the_next_answer_resolves_only_when_it_is_whole() -> None:

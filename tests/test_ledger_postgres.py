@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from authority import private_file
 from ledgers import M02, NOW, T1, begun, ids, prepared, sent
 from servers import Postgres
 
@@ -81,6 +82,31 @@ def test_of_many_at_once_each_number_goes_to_one_and_one_sends(ledger: SqlLedger
     numbers = [part.lopenr for part in ledger.parts_in(frozenset(State))]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert ledger.audit_broken_at() is None
+
+
+READ = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
+WRITE = (
+    "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {}; "
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}"
+)
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize(("role", "granted"), [("nobody", ""), ("reader", READ), ("clerk", WRITE)])
+def test_a_role_without_rights_is_told_what_to_grant(
+    home: Path, tmp_path: Path, postgres: Postgres, url: str, role: str, granted: str
+) -> None:
+    database = url.rpartition("/")[2]
+    with postgres.connect(database) as db:
+        db.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; {granted.format(role, role)}")
+    secret = private_file(tmp_path / "theirs", postgres.url(database, user=role, password="x").encode())
+    if granted == WRITE:
+        assert prepared(ledger_of(home, None, secret), home).shipments
+        return
+    with pytest.raises(DataRefused, match="may not read or write there") as refused:
+        prepared(ledger_of(home, None, secret), home)
+    assert "GRANT SELECT, INSERT, UPDATE" in refused.value.fix
+    assert "permission denied" not in str(refused.value)
 
 
 def test_a_database_that_is_gone_is_told_without_its_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,14 +235,13 @@ def _their_code(settings: Settings, name: str, record: str | None, period: str |
     told = pl.concat([answers.of_code(errors(run, store), name) for run, _ in found])
     fields = feedback_fields(settings.config.inbox.mapping)
     whole = pl.concat([of_rule for _, of_rule in found])
-    by_field = whole.select(pl.concat_str("class", "fields", separator="@").alias("field"))
     record_of: Record = {
         "rule": name,
         "origin": NPR,
         "texts": answers.texts(told),
         "checks": {letter: fields.checks.get(letter, "") for letter in answers.counts(told, "check")},
         "consequences": answers.counts(whole, "consequence"),
-        "fields": answers.counts(by_field, "field"),
+        "fields": answers.fields(whole),
         "certainty": fields.fields["code"].certainty,
         "source": fields.source,
         "partitions": [

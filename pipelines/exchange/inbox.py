@@ -110,7 +110,7 @@ def take_in(
     three; one that is locked waits for its password, however long. All others flow on.
     """
     store = DiskStore(settings.home)
-    store.prepare()
+    store.prepare(FOLDER)
     look = _Look(settings, store, now)
     with store.locked("inbox"):
         for folder in folders or folders_of(settings):

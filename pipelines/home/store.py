@@ -96,10 +96,11 @@ class DiskStore:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Make the folders that must be private before anything is written."""
+    def prepare(self, *below: str) -> None:
+        """Make the folders that must be private before anything is written. below: more of the identity tree."""
         self.home.mkdir(parents=True, exist_ok=True)
-        for private in (self.home / IDENTITY, self.home / "tmp", self.home / IDENTITY / "tmp"):
+        identity = self.home / IDENTITY
+        for private in (identity, self.home / "tmp", *(identity / name for name in ("tmp", *below))):
             private.mkdir(mode=0o700, exist_ok=True)
             private.chmod(0o700)
 

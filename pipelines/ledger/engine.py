@@ -27,6 +27,7 @@ FILE = "ledger.sqlite"
 URL = "NPR_LEDGER_URL"
 _BUSY_MS = 30_000
 _POSTGRES_LOCK = 0x4E5052  # one number for all who write to this ledger
+_NO_RIGHT = "42501"  # SQLSTATE insufficient_privilege; the driver's text names tables, and may quote
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -150,6 +151,8 @@ def _clear_errors() -> Iterator[None]:
     except OSError as error:
         raise _refused(error.strerror or type(error).__name__) from None
     except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
+            raise _no_right() from None
         if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
             raise
         said = str(error.orig) if "sqlite" in type(error.orig).__module__ else type(error.orig).__name__
@@ -162,4 +165,14 @@ def _refused(said: str) -> DataRefused:
         where="ledger",
         rule="nothing is handed over that is not written down first",
         fix="make room, or mend access to the ledger, and run again",
+    )
+
+
+def _no_right() -> DataRefused:
+    return DataRefused(
+        "the role of the ledger may not read or write there; what it held before is unharmed",
+        where="ledger",
+        rule="nothing is handed over that is not written down first",
+        fix="as owner of the database: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO the role, and "
+        "GRANT USAGE ON ALL SEQUENCES likewise; a new ledger or version needs the owner of the tables, with CREATE, once",
     )

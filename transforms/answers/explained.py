@@ -33,6 +33,12 @@ def counts(errors: pl.DataFrame, column: str) -> dict[str, int]:
     return {str(value): int(n) for value, n in found.iter_rows()}
 
 
+def fields(findings: pl.DataFrame) -> dict[str, int]:
+    """How many findings there are of each class@attribute; of what an answer does not tell, nothing stands there."""
+    told = pl.concat_str(pl.col("class", "fields").fill_null(""), separator="@").str.strip_chars("@")
+    return counts(findings.select(told.alias("field")), "field")
+
+
 def texts(errors: pl.DataFrame) -> list[str]:
     """Texts that errors of several records share, numbers and control characters taken out, the commonest first."""
     plain = pl.col("text").str.replace_all(_NUMBER, "(number)").str.replace_all(r"[\x00-\x1f\x7f-\x9f]", " ")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 from pathlib import Path
 
 import pytest
 from conftest import call
-from ledgers import T1, prepared, sent, settings
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ledgers import NOW, T1, prepared, sent, settings
 
 from pipelines.exchange import sending
-from pipelines.exchange.passport import verify
+from pipelines.exchange.passport import _canonical, _raw, told, verify
 from pipelines.ledger.book import ledger_of
+from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, WrongUse
 
 
@@ -79,6 +82,107 @@ def test_a_passport_signed_anew_by_another_is_found_with_the_key(issued: Path, h
     with pytest.raises(WrongUse, match="holds no public key"):
         verify(issued.read_bytes(), "x", b"none")
     assert verify(issued.read_bytes(), "x", ours)
+
+
+def test_without_a_key_nobody_has_signed(issued: Path, home: Path) -> None:
+    with_key = ("--key", home / "keys" / "passport-nordfjell.pub.pem")
+    for key, signer, text in ((with_key, "the key given", "with the key given"), ((), "not proven", "not prove who")):
+        assert call("passport", "verify", issued, *key, "--json", home=home).json["signer"] == signer
+        outcome = call("passport", "verify", issued, *key, home=home)
+        assert (outcome.code, text in outcome.out.splitlines()[0]) == (0, True)
+
+
+def _signed(passport: object, path: Path) -> Path:
+    """A file that is signed with a key somebody has just made."""
+    key = Ed25519PrivateKey.generate()
+    body = _canonical(passport)
+    signature = {"public_key": _raw(key.public_key()), "value": key.sign(body).hex()}
+    path.write_bytes(_canonical({"passport": passport, "signature": signature}))
+    return path
+
+
+ODD: dict[str, dict[str, object]] = {
+    "nothing": {},
+    "no approval can be read": {"decisions": [{"kind": "approve"}]},
+    "no day of issue": {"issued_at": "yesterday"},
+    "no parts": {"parts": {}},
+    "no key": {"key": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_signed_and_is_no_passport_is_refused(odd: str, issued: Path, home: Path, tmp_path: Path) -> None:
+    changes = ODD[odd]
+    passport = json.loads(issued.read_bytes())["passport"] | changes if changes else {}
+    outcome = call("passport", "verify", _signed(passport, tmp_path / "odd.json"), home=home)
+    assert (outcome.code, "is signed and is no passport" in outcome.err) == (1, True), outcome.err
+    assert all(name in outcome.err for name in changes)
+
+
+def test_a_stranger_writes_nothing_onto_the_screen(issued: Path, home: Path, tmp_path: Path) -> None:
+    passport = json.loads(issued.read_bytes())["passport"] | {"profile": "x\n\x1b[2Kwhole, signed with the key given"}
+    outcome = call("passport", "verify", _signed(passport, tmp_path / "odd.json"), home=home)
+    assert (outcome.code, outcome.out.count("\n"), "\x1b" in outcome.out) == (0, 3 + len(passport["parts"]), False)
+
+
+# Who said what of which submission, and whom the passport of submission 2 names.
+APPROVALS = {
+    "nobody": ([], "nobody"),
+    "one": ([("Kari", 2, "")], "Kari"),
+    "of another submission": ([("Kari", 1, "")], "nobody"),
+    "taken back": ([("Kari", 2, ""), ("Kari", 2, "withdraws")], "nobody"),
+    "taken back by another": ([("Kari", 2, ""), ("Ola", 2, "withdraws")], "nobody"),
+    "taken back and given by another": ([("Kari", 2, ""), ("Kari", 2, "withdraws"), ("Ola", 2, "")], "Ola"),
+    "of other bytes": ([("Kari", 2, "other bytes")], "nobody"),
+    "another one taken back": ([("Kari", 2, ""), ("Ola", 1, ""), ("Ola", 1, "withdraws")], "Kari"),
+}
+
+
+@pytest.mark.parametrize("case", APPROVALS)
+def test_the_approver_is_whose_word_holds_for_these_parts(case: str, home: Path) -> None:
+    words, named = APPROVALS[case]
+    ledger = ledger_of(home)
+    manifests = {n: prepared(ledger, home, inputs=str(n), profile="production") for n in (1, 2)}
+    for place, (by, number, how) in enumerate(words):
+        ledger.decide(
+            Decision(
+                kind=DecisionKind.APPROVE,
+                period=T1.period,
+                unit=T1.unit,
+                subject="production",
+                by=by,
+                at=NOW + dt.timedelta(minutes=place),
+                submission=number,
+                content="0" * 64 if how == "other bytes" else manifests[number].sealed(),
+                withdrawn=how == "withdraws",
+            )
+        )
+    said, _ = sending.issue_passport(settings(home), T1, 2)
+    assert f"approved by {named}" in told(said)
+    assert [one["by"] for one in said["decisions"]] == ([] if named == "nobody" else [named])
+    # A passport of an older program holds every decision of the period, and is told in the same way.
+    assert told(said) == told(said | {"decisions": [one.model_dump(mode="json") for one in ledger.decisions(T1)]})
+
+
+def test_a_passport_holds_what_is_decided_of_its_submission(home: Path) -> None:
+    ledger = ledger_of(home)
+    place = {"period": T1.period, "unit": T1.unit, "by": "Kari", "at": NOW}
+    msg_id = sent(ledger, prepared(ledger, home, inputs="1", profile="production"))[0]
+    prepared(ledger, home, inputs="2", profile="production")
+    past = {"until": NOW.date() - dt.timedelta(days=1)}
+    for kind, subject, more in (
+        ("override", "DX-01", {"count": 1}),
+        ("override", "DX-01", {"count": 2}),
+        ("waive", "WAIT-04", past),
+        ("accept", "production", {"content": "c"}),
+        ("accept", "validation", {"content": "c"}),
+        ("resend", msg_id, {"submission": 1}),
+    ):
+        ledger.decide(Decision.model_validate({**place, "kind": kind, "subject": subject, **more}))
+    said = [sending.issue_passport(settings(home), T1, number)[0]["decisions"] for number in (1, 2)]
+    kept = [("accept", "production", None), ("override", "DX-01", 2)]
+    assert sorted((one["kind"], one["subject"], one["count"]) for one in said[1]) == kept
+    assert sorted((one["kind"], one["subject"], one["count"]) for one in said[0]) == [*kept, ("resend", msg_id, None)]
 
 
 def test_a_key_that_others_may_read_signs_nothing(issued: Path, home: Path) -> None:

@@ -22,6 +22,10 @@ PROFILES = click.Choice(["rehearsal", "validation", "production"])
 BY = click.option("--by", required=True, help="name of the person who decides")
 BECAUSE = click.option("--because", "why", required=True, help="why; everyone may read it, so name no patient")
 UNIT = click.option("--unit", required=True, help="reporting unit of npr.toml")
+NOBODYS = (
+    "whole, which does not prove who signed it: the key is the one inside, and whoever edits a passport can sign it "
+    "anew with a key of his own. Give --key, the unit's public key, had from the unit"
+)
 NUMBER = click.option("--submission", type=int, help="number of the submission [default: the newest]")
 
 
@@ -234,8 +238,8 @@ def passport(
         if file is None or not file.is_file() or (key is not None and not key.is_file()):
             raise WrongUse("no such file", where=str(file if file is None or not file.is_file() else key))
         said = passports.verify(file.read_bytes(), str(file), key.read_bytes() if key else None)
-        whose = "the key given" if key else "the key inside; give --key to know whose it is"
-        return said, f"whole, signed with {whose}\n{passports.told(said)}"
+        whose = "whole, signed with the key given" if key else NOBODYS
+        return said | {"signer": "the key given" if key else "not proven"}, f"{whose}\n{passports.told(said)}"
     from pipelines.exchange import sending  # noqa: PLC0415
 
     if not unit:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import schemas
 from assets.manifests import manifest_of
@@ -36,11 +37,55 @@ from pipelines.home.store import DiskStore, sync
 from pipelines.ledger.book import SqlLedger
 from schemas.errors import DataRefused, WrongUse
 from schemas.records import Manifest
+from schemas.words import on_one_line
+from transforms.content.decided import speaking_of
 
 VERSION = 1
 NAME = "passport.json"
 _RULES = Path(schemas.__file__).parent / "rules"
 Passport = dict[str, Any]
+
+
+class _Part(BaseModel):
+    """Of what a passport holds only that which is told to people; a passport of another version may hold more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Word(_Part):
+    kind: str
+    by: str
+    at: dt.datetime
+    submission: int | None = None
+    content: str | None = None
+    withdrawn: bool = False
+
+
+class _Sent(_Part):
+    path: str
+    state: str
+    lopenr: int
+    packed_sha256: str
+
+
+class _Head(_Part):
+    line: int
+
+
+class _Place(_Part):
+    period: str
+    unit: str
+
+
+class _Said(_Part):
+    key: _Place
+    submission: int
+    profile: str
+    sealed: str
+    issued_at: dt.datetime
+    audit: _Head
+    decisions: tuple[_Word, ...]
+    parts: tuple[_Sent, ...]
 
 
 def issue(run: Run, ledger: SqlLedger, store: DiskStore, number: int, by: str) -> tuple[Passport, Path]:
@@ -61,6 +106,7 @@ def _gathered(run: Run, ledger: SqlLedger, manifest: Manifest) -> Passport:
     number = manifest.submission
     row = next(one for one in ledger.submissions(run.key) if one.number == number)
     line, last = ledger.audit_head()
+    decisions = ledger.decisions(run.key)
     told = manifest.model_dump(mode="json")
     names = ("key", "submission", "profile", "created_at", "pipeline", "snapshot", "schemas", "codes_sha256")
     counts = ("tables", "messages", "findings", "rulings")
@@ -71,7 +117,7 @@ def _gathered(run: Run, ledger: SqlLedger, manifest: Manifest) -> Passport:
         "content": row.content,
         "sealed": row.sealed,
         "parts": [_part(ledger, part.msg_id) for part in manifest.shipments],
-        "decisions": [one.model_dump(mode="json") for one in ledger.decisions(run.key)],
+        "decisions": [one.model_dump(mode="json") for one in speaking_of(decisions, row, run.now().date())],
         "audit": {"line": line, "hash": last},
         "issued_at": run.now().isoformat(),
     }
@@ -95,7 +141,8 @@ def rules_digest() -> str:
 def verify(data: bytes, where: str, key: bytes | None = None) -> Passport:
     """What a passport says, when every byte of it is as it was signed. key: public key as PEM, else the one inside.
 
-    DataRefused for anything else. Needs no network and no installation of ours but this module's library.
+    DataRefused for anything else. Needs no network and no installation of ours but this module's library. Without a
+    key it says that the file is whole, and nothing of who signed it: whoever edits a passport can sign it anew.
     """
     try:
         signed = json.loads(data)
@@ -116,6 +163,21 @@ def verify(data: bytes, where: str, key: bytes | None = None) -> Passport:
             rule="a passport is as good as the key it is checked with",
             fix="ask the unit for its public key by another way than the passport",
         )
+    return _readable(passport, where)
+
+
+def _readable(passport: Passport, where: str) -> Passport:
+    """The same, where it says what a passport says: anyone can sign anything."""
+    try:
+        _Said.model_validate(passport)
+    except ValidationError as error:
+        missing = sorted({".".join(map(str, one["loc"][:1])) for one in error.errors(include_input=False)})
+        raise DataRefused(
+            f"{where} is signed and is no passport: not as it should be are {', '.join(missing)}",
+            where=where,
+            rule="a passport names submission, decisions, parts and audit line",
+            fix="ask the unit for the passport, and for its public key",
+        ) from None
     return passport
 
 
@@ -172,17 +234,23 @@ def _canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 def told(passport: Passport) -> str:
-    """A passport in a few lines, for people."""
-    key = passport["key"]
-    approvals = [one for one in passport["decisions"] if one["kind"] == "approve" and not one["withdrawn"]]
-    named = ", ".join(f"{one['by']} {one['at'][:16]}" for one in approvals) or "nobody"
-    issued = dt.datetime.fromisoformat(passport["issued_at"]).strftime("%Y-%m-%d %H:%M UTC")
+    """A passport in a few lines, for people; what somebody else may have written into it is on these lines alone."""
+    said = _Said.model_validate(passport)
+    issued = said.issued_at.strftime("%Y-%m-%d %H:%M UTC")
     lines = [
-        f"{key['period']} {key['unit']}, submission {passport['submission']}, profile {passport['profile']}",
-        f"issued {issued}, audit line {passport['audit']['line']}; approved by {named}",
+        f"{said.key.period} {said.key.unit}, submission {said.submission}, profile {said.profile}",
+        f"issued {issued}, audit line {said.audit.line}; approved by {_approver(said)}",
     ]
     lines += [
-        f"  {part['path']}: {part['state'].replace('_', ' ')}, lopenr {part['lopenr']}, sha256 {part['packed_sha256']}"
-        for part in passport["parts"]
+        f"  {part.path}: {part.state.replace('_', ' ')}, lopenr {part.lopenr}, sha256 {part.packed_sha256}"
+        for part in said.parts
     ]
-    return "\n".join(lines)
+    return "\n".join(map(on_one_line, lines))
+
+
+def _approver(said: _Said) -> str:
+    """Whose approval of these very parts counts: the newest word. Older passports hold all decisions of a period."""
+    mine = [one for one in said.decisions if one.kind == "approve" and one.submission == said.submission]
+    newest = mine[-1] if mine else None
+    holds = newest and not newest.withdrawn and newest.content == said.sealed
+    return f"{newest.by} {newest.at:%Y-%m-%dT%H:%M}" if newest and holds else "nobody"

@@ -10,7 +10,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from schemas.decisions import Decision
+from schemas.decisions import Decision, DecisionKind
+from schemas.sending import SubmissionRow
 
 
 def in_force(decisions: Iterable[Decision], on: dt.date) -> dict[str, Decision]:
@@ -20,6 +21,25 @@ def in_force(decisions: Iterable[Decision], on: dt.date) -> dict[str, Decision]:
     """
     latest = {one.subject: one for one in sorted(decisions, key=lambda one: one.at)}
     return {subject: one for subject, one in latest.items() if one.holds(on)}
+
+
+def speaking_of(decisions: Iterable[Decision], submission: SubmissionRow, on: dt.date) -> list[Decision]:
+    """Decisions of a partition that hold on a day and speak of one submission, oldest first.
+
+    An approval names the parts that it approved and an acceptance the content; those of other ones are left out.
+    """
+    about = [one for one in decisions if _is_about(one, submission)]
+    held = [one for kind in DecisionKind for one in in_force((one for one in about if one.kind is kind), on).values()]
+    named = {DecisionKind.APPROVE: submission.sealed, DecisionKind.ACCEPT: submission.content}
+    same = [one for one in held if one.content == named.get(one.kind, one.content)]
+    return sorted(same, key=lambda one: one.at)
+
+
+def _is_about(decision: Decision, submission: SubmissionRow) -> bool:
+    if decision.kind in (DecisionKind.APPROVE, DecisionKind.ACCEPT) and decision.subject != submission.profile:
+        return False
+    of_one = decision.kind in (DecisionKind.APPROVE, DecisionKind.RESEND)
+    return decision.submission == submission.number or not of_one
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,10 @@ class DataRefused(NprError):
     """The data or a gate refused (exit code 1)."""
 
 
+class CannotKeep(DataRefused):
+    """The ledger or the disk of this installation says no. Nothing is wrong with what was to be written down."""
+
+
 def led_to(error: BaseException) -> Iterator[BaseException]:
     """An exception and those that led to it, the newest first. Contexts can run in a circle; each comes once."""
     met: set[int] = set()
@@ -76,7 +80,7 @@ def of_system(error: BaseException) -> DataRefused | None:
     """The refusal that a no of the disk or its owner is, whoever met it; None for anything else."""
     if not isinstance(error, OSError) or error.errno not in SYSTEM:
         return None
-    return DataRefused(
+    return CannotKeep(
         f"a file cannot be read or written: {error.strerror}; what was there before is unharmed",
         where=str(error.filename) if isinstance(error.filename, str) else "",
         fix="make room, or mend disk or permissions, and run again",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import os
 import random
+import resource
+import signal
+import sqlite3
 import stat
 import time
 import uuid
 import zipfile
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -25,9 +29,10 @@ from test_receipts import receipt
 from pipelines.commands.doctor import examine
 from pipelines.exchange import inbox
 from pipelines.exchange.inbox import Report, take_in
+from pipelines.ledger import engine
 from pipelines.ledger.book import SqlLedger, ledger_of
 from schemas.answered import Answered
-from schemas.errors import DataRefused
+from schemas.errors import CannotKeep, DataRefused
 from schemas.feedback_fields import feedback_fields
 from schemas.lokalident import lokalident
 from schemas.submission_states import Event, State
@@ -401,6 +406,38 @@ def test_poison_is_set_aside_after_three_tries_while_others_flow(home: Path, led
     assert not look(home).aside
     assert len(look(home).aside) == 1
     assert not path.exists()
+
+
+def test_a_busy_ledger_is_no_fault_of_an_answer(home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good receipts were set aside as poison when another process held the ledger for three looks."""
+    monkeypatch.setattr(engine, "_BUSY_MS", 50)
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    path = drop(home, "a.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    with closing(sqlite3.connect(home / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(inbox.TRIES + 1):
+            with pytest.raises(CannotKeep, match="database is locked"):
+                look(home)
+        other.execute("ROLLBACK")
+    assert path.exists()
+    (row,) = look(home).taken
+    assert (row["fate"], row["state"], path.exists()) == ("taken", "received", False)
+
+
+def test_a_disk_that_takes_no_more_is_no_fault_of_an_answer(home: Path, ledger: SqlLedger) -> None:
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    path = drop(home, "NPR_ERR.csv", csv_report(ledger.part(msg_id).lopenr, "K12;Episode;omsorgsniva;E1;2\n" * 20_000))
+    most, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, most[1]))
+        for _ in range(inbox.TRIES + 1):
+            with pytest.raises(CannotKeep, match="cannot be written: File too large"):
+                look(home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.exists()
+    assert [row["fate"] for row in look(home).taken] == ["taken"]
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.xml", b"a\x1b[2J\x07.xml", b"x\xe2\x80\xaelmx.xml"])

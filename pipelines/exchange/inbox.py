@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -47,7 +48,7 @@ from pipelines.parties.receipt_trust import Believing
 from pipelines.settings import Settings
 from schemas.answered import Answered
 from schemas.config import Config, EbxmlSmtpSettings
-from schemas.errors import Bug, DataRefused, NprError, WrongUse
+from schemas.errors import Bug, CannotKeep, DataRefused, NprError, WrongUse, of_system
 from schemas.feedback_fields import feedback_fields
 from schemas.records import Key
 from schemas.sending import Fate, SentPart, Taken
@@ -107,7 +108,8 @@ def take_in(
 
     folders: empty = those of the settings, and the mailboxes of channels. A mailbox that cannot be read is told of and
     holds up nothing. A file that cannot be read stays for the next look, and is set aside after
-    three; one that is locked waits for its password, however long. All others flow on.
+    three; one that is locked waits for its password, however long. All others flow on. A ledger or disk that says no
+    is no fault of a file: it ends the look (CannotKeep), and counts as no try.
     """
     store = DiskStore(settings.home)
     store.prepare(FOLDER)
@@ -187,13 +189,14 @@ class _Look:
         except NeedsPassword as locked:
             self._waits(name, locked.what)
             return
+        except CannotKeep:
+            raise  # nothing is wrong with the file: it stays where it is, and the look ends
         except NprError as refused:
             self._tried(path, digest, name, refused.what)
             return
-        except OSError as error:
-            self._tried(path, digest, name, f"cannot be read: {error.strerror}")
-            return
         except Exception as error:  # noqa: BLE001 - one bad file never holds up the others
+            if (ours := of_system(error)) is not None:
+                raise ours from None
             self._tried(path, digest, name, str(Bug(error)))
             return
         (self._place / "tries" / f"{digest}.json").unlink(missing_ok=True)
@@ -218,11 +221,10 @@ class _Look:
         self.report.waiting.append({"file": name, "why": why})
 
     def _take(self, path: Path, digest: str, name: str, *, by_mail: bool) -> None:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataRefused(f"{name} is larger than any answer", rule=f"at most {MOST_BYTES} bytes")
-        self._keep(path, digest)
+        data = _content(path, name)
+        self._keep(data, digest)
         found: list[str] = []
-        first, data = None, path.read_bytes()
+        first = None
         signature = signature_of(data) if by_mail else None
         try:
             for answered in self._answers(data, name):
@@ -273,7 +275,9 @@ class _Look:
             path = self._place / "errors" / f"{digest}.parquet"
             if not path.exists():
                 with self._writing(path) as beside:
-                    error_table(answered.errors).write_parquet(beside)
+                    table = io.BytesIO()  # what the disk says while polars writes is no error of the system
+                    error_table(answered.errors).write_parquet(table)
+                    beside.write_bytes(table.getvalue())
         checkpoint("inbox.take")
         taken = self.ledger.take(answered.answer)
         checkpoint("inbox.taken")
@@ -281,12 +285,12 @@ class _Look:
         if taken.fate is Fate.TAKEN and taken.part:
             self.report.parts.append(taken.part)
 
-    def _keep(self, path: Path, digest: str) -> None:
+    def _keep(self, data: bytes, digest: str) -> None:
         raw = self._place / "raw" / digest
         if not raw.exists():
             checkpoint("inbox.keep")
             with self._writing(raw) as beside:
-                shutil.copyfile(path, beside)
+                beside.write_bytes(data)
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[Path]:
@@ -364,6 +368,16 @@ def _told(answered: Answered, taken: Taken, name: str) -> dict[str, Any]:
         **place,
         **more,
     }
+
+
+def _content(path: Path, name: str) -> bytes:
+    """A file of the inbox. DataRefused where the file is what stands in the way."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataRefused(f"{name} is larger than any answer", rule=f"at most {MOST_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataRefused(f"cannot be read: {error.strerror}") from None
 
 
 def _sha256(path: Path) -> str:

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ValidationError
 
 from assets.checkpoints import checkpoint
 from pipelines.home import pseudonym_key
-from schemas.errors import SYSTEM, DataRefused, WrongUse
+from schemas.errors import SYSTEM, CannotKeep, DataRefused, WrongUse
 from schemas.guard import TestLabel
 from schemas.records import Key, Snapshot, Submission
 
@@ -254,7 +254,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in SYSTEM:
             raise
-        raise DataRefused(
+        raise CannotKeep(
             f"{path.name} cannot be written: {error.strerror}; what was there before is unharmed",
             where=str(path.parent),
             fix="make room, or mend disk or permissions, and run again",

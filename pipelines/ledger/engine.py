@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from assets.checkpoints import checkpoint
 from pipelines.ledger.tables import HEAD
-from schemas.errors import DataRefused, WrongUse
+from schemas.errors import CannotKeep, DataRefused, WrongUse
 
 FILE = "ledger.sqlite"
 URL = "NPR_LEDGER_URL"
@@ -155,12 +155,16 @@ def _clear_errors() -> Iterator[None]:
             raise _no_right() from None
         if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
             raise
+        if isinstance(error, sa.exc.DataError):
+            raise DataRefused(
+                f"the ledger has no room for what was to be written ({type(error.orig).__name__})", where="ledger"
+            ) from None
         said = str(error.orig) if "sqlite" in type(error.orig).__module__ else type(error.orig).__name__
         raise _refused(said) from None
 
 
-def _refused(said: str) -> DataRefused:
-    return DataRefused(
+def _refused(said: str) -> CannotKeep:
+    return CannotKeep(
         f"the ledger cannot be read or written ({said}); what it held before is unharmed",
         where="ledger",
         rule="nothing is handed over that is not written down first",

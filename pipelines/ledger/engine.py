@@ -172,11 +172,12 @@ def _refused(said: str) -> CannotKeep:
     )
 
 
-def _no_right() -> DataRefused:
-    return DataRefused(
+def _no_right() -> CannotKeep:
+    return CannotKeep(
         "the role of the ledger may not read or write there; what it held before is unharmed",
         where="ledger",
         rule="nothing is handed over that is not written down first",
         fix="as owner of the database: GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO the role, and "
-        "GRANT USAGE ON ALL SEQUENCES likewise; a new ledger or version needs the owner of the tables, with CREATE, once",
+        "GRANT USAGE ON ALL SEQUENCES likewise; a new ledger or version needs the owner of the tables, with CREATE, "
+        "once",
     )

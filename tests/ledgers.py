@@ -152,6 +152,16 @@ def begin(ledger: Ledger, manifest: Manifest, at: dt.datetime = NOW) -> list[str
     return [part.msg_id for part in manifest.shipments]
 
 
+def resent(ledger: Ledger, manifest: Manifest, at: dt.datetime = NOW) -> None:
+    """All parts of a submission handed over once more."""
+    me = owner()
+    assert ledger.claim(manifest.key, manifest.submission, me, at)
+    for part in manifest.shipments:
+        ledger.record(part.msg_id, Event.RESEND, Note("Kari Nordmann", at, owner=me, channel="test"))
+        ledger.record(part.msg_id, Event.HANDED_OVER, Note("test", at))
+    ledger.release(manifest.key, manifest.submission, me)
+
+
 def sent(ledger: Ledger, manifest: Manifest, at: dt.datetime = NOW) -> list[str]:
     """All parts of a submission handed over."""
     found = begin(ledger, manifest, at)

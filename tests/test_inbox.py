@@ -371,6 +371,27 @@ def test_an_answer_is_kept_once_however_often_it_comes(home: Path, ledger: SqlLe
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
+def test_after_a_resend_the_same_answer_counts_again(home: Path, ledger: SqlLedger) -> None:
+    """A receiver that drops the second copy repeats its answer to the first."""
+    manifest = ledgers.prepared(ledger, home, modules=("ord",))
+    (msg_id,) = ledgers.sent(ledger, manifest)
+    for name, fate, state in (
+        ("a.xml", "taken", "received"),
+        ("resend", "", "handed_over"),
+        ("b.xml", "taken", "received"),
+        ("c.xml", "known", "received"),
+        ("resend", "", "handed_over"),
+        ("d.xml", "taken", "received"),
+    ):
+        if name == "resend":
+            ledgers.resent(ledger, manifest)
+        else:
+            drop(home, name, receipt(original=f"<Id>{msg_id}</Id>"))
+            assert [row["fate"] for row in look(home).taken] == [fate]
+        assert ledger.part(msg_id).state.value == state
+    assert [one.event for one in ledger.events(msg_id)].count(Event.APPREC_OK) == 3
+
+
 def test_answers_in_the_wrong_order_end_in_the_same_state(home: Path, ledger: SqlLedger) -> None:
     msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
     lopenr = ledger.part(msg_id).lopenr

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from assets.ports import Note
 from pipelines.ledger import chain
-from pipelines.ledger.tables import answers, parked, parts
+from pipelines.ledger.tables import answers, events, parked, parts
 from schemas.sending import Answer, Fate, ParkedRow, SentPart, Taken
 from schemas.submission_states import OURS, Event, IllegalStep, State, step
 
@@ -23,6 +23,11 @@ Row = Mapping[Any, Any]
 _KNOWN = sa.select(answers).where(answers.c.digest == sa.bindparam("of_digest"))
 _STORE = sa.insert(answers).returning(answers.c.id)
 _JOIN = sa.update(answers).where(answers.c.id == sa.bindparam("of_answer")).values(part_id=sa.bindparam("of_part"))
+_NEWEST_FIRST = (
+    sa.select(events.c.event, events.c.detail)
+    .where(events.c.part_id == sa.bindparam("of_part"))
+    .order_by(events.c.id.desc())
+)
 
 
 @cache
@@ -49,14 +54,16 @@ AsPart = Callable[[Row], SentPart]
 
 
 def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart, joined: sa.Select[Any]) -> Taken:
-    """Store an answer once and join it, or park it with the reason."""
+    """Store an answer once and join it, or park it with the reason. After a resend the same answer counts again."""
     known = connection.execute(_KNOWN, {"of_digest": answer.digest}).mappings().first()
     if known:
         if known["part_id"] is None and not answer.suspect and Answer.model_validate_json(known["record"]).suspect:
             return _believed(connection, int(known["id"]), answer, write, as_part, joined)
         if known["part_id"] is None:
             return Taken(fate=Fate.KNOWN, reason=_reason(connection, known["id"]))
-        part = connection.execute(_by_id(joined), {"of_id": known["part_id"]}).mappings().one()
+        part = dict(connection.execute(_by_id(joined), {"of_id": known["part_id"]}).mappings().one())
+        if _resent_since(connection, part, answer) and not _against(answer, part):
+            return _join(connection, known["id"], answer, part, write, as_part, joined)
         return Taken(fate=Fate.KNOWN, part=as_part(part))
     inserted = connection.execute(_STORE, {"digest": answer.digest, "record": answer.model_dump_json()})
     answer_id = int(inserted.scalar_one())
@@ -84,6 +91,20 @@ def _believed(
     return _join(connection, answer_id, answer, part, write, as_part, joined)
 
 
+def _resent_since(connection: sa.Connection, part: Row, answer: Answer) -> bool:
+    """Whether a part was sent again after this answer was taken: who drops the second copy repeats the first answer."""
+    for row in connection.execute(_NEWEST_FIRST, {"of_part": part["id"]}).all():
+        if Event(row.event) is Event.RESEND:
+            return True
+        if row.detail.startswith(_named(answer)):
+            return False
+    return False
+
+
+def _named(answer: Answer) -> str:
+    return f"{answer.kind} {answer.digest[:16]}"
+
+
 def _reason(connection: sa.Connection, answer_id: int) -> str:
     query = sa.select(parked.c.reason).where(parked.c.answer_id == answer_id)
     return str(connection.execute(query).scalar() or "")
@@ -98,7 +119,7 @@ def _join(
     as_part: AsPart,
     joined: sa.Select[Any],
 ) -> Taken:
-    detail = f"{answer.kind} {answer.digest[:16]} {answer.detail}".strip()
+    detail = f"{_named(answer)} {answer.detail}".strip()
     for event in answer.events:
         write(connection, part, event, Note("inbox", answer.received_at, detail=detail))
         part = dict(connection.execute(_by_id(joined), {"of_id": part["id"]}).mappings().one())

@@ -16,6 +16,7 @@ from assets.limits import Limit
 from assets.parts import Done
 from assets.permits import overrides
 from assets.ports import Run
+from assets.program import code_digest, rules_digest
 from assets.review import dropped
 from assets.rulings import rulings, sending_day, with_overrides
 from schemas.codelists import codes_digest
@@ -55,6 +56,8 @@ def manifest_for(run: Run, submission: Submission, made: MessageSet, done: Seque
         tables=accounts(run),
         schemas=tuple(module.schema_use for module in made.modules),
         codes_sha256=codes_digest(),
+        code_sha256=code_digest(),
+        rules_sha256=rules_digest(),
         code_lists_sha256=found.codes,
         findings=found.by_consequence,
         unchecked=found.unchecked,

@@ -279,6 +279,9 @@ class Manifest(_Record):
     guard: tuple[Inspected, ...] = ()  # what was read in the bytes of each part
     content: str = ""  # digest of what is said, the same whatever its numbers, ids, receiver and packing
     dropped: dict[str, int] = Field(default_factory=dict)  # rule -> records that NPR would leave out
+    # Of the program that made it; no part of what is approved: a newer program that says the same voids no approval.
+    code_sha256: str = ""
+    rules_sha256: str = ""
 
     def sealed(self) -> str:
         """Digest of the very parts, what they say and what was found: what an approval names."""

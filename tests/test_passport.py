@@ -17,6 +17,8 @@ from pipelines.exchange.passport import _canonical, _raw, told, verify
 from pipelines.ledger.book import ledger_of
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, WrongUse
+from schemas.sending import Answer
+from schemas.submission_states import Event
 
 
 @pytest.fixture
@@ -183,6 +185,33 @@ def test_a_passport_holds_what_is_decided_of_its_submission(home: Path) -> None:
     kept = [("accept", "production", None), ("override", "DX-01", 2)]
     assert sorted((one["kind"], one["subject"], one["count"]) for one in said[1]) == kept
     assert sorted((one["kind"], one["subject"], one["count"]) for one in said[0]) == [*kept, ("resend", msg_id, None)]
+
+
+def test_a_passport_holds_what_left_and_what_was_answered(home: Path) -> None:
+    ledger = ledger_of(home)
+    manifest = prepared(ledger, home, profile="production")
+    first, second = sent(ledger, manifest)
+    by_head = [
+        part.model_copy(update={"document_sha256": "d" * 64, "document_bytes": 7}) for part in manifest.shipments
+    ]
+    kept = manifest.model_copy(update={"shipments": (by_head[0], manifest.shipments[1]), "rules_sha256": "r" * 64})
+    place = home / "submissions" / "2020-T1" / "nordfjell" / "0001" / "parts" / "manifest.json"
+    place.write_text(kept.model_dump_json(), encoding="utf-8")
+    answers = [(first, "a", "apprec", Event.APPREC_OK), (second, "b", "apprec", Event.APPREC_OK)]
+    answers.append((first, "c", "npr_err", Event.CONTENT_CLEAN))
+    for msg_id, letter, kind, event in answers:
+        ledger.take(Answer(digest=letter * 64, kind=kind, events=(event,), received_at=NOW, msg_id=msg_id))
+    said, _ = sending.issue_passport(settings(home), T1, None)
+    assert [part["document_sha256"] for part in said["parts"]] == ["d" * 64, ""]
+    shown = [line.partition("sha256 ")[2] for line in told(said).splitlines()[2:]]
+    assert shown == ["d" * 64 + " (head message)", manifest.shipments[1].sha256]
+    receipts = [[(one["sha256"], one["kind"], one["events"]) for one in part["receipts"]] for part in said["parts"]]
+    assert receipts == [
+        [("a" * 64, "apprec", ["apprec_ok"]), ("c" * 64, "npr_err", ["content_clean"])],
+        [("b" * 64, "apprec", ["apprec_ok"])],
+    ]
+    # Digests of program and rules are those of the manifest; an older one has none, and none is made up.
+    assert (said["rules_sha256"], said["code_sha256"]) == ("r" * 64, "")
 
 
 def test_a_key_that_others_may_read_signs_nothing(issued: Path, home: Path) -> None:

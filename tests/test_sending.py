@@ -14,8 +14,9 @@ from conftest import Finished, call
 from ledgers import M02, NOW, T1, begin, prepared, sent, settings
 
 from assets.dispatch import hand_over, settle, submit
-from assets.permits import insist_last_word, insist_validated
+from assets.permits import insist_approved, insist_last_word, insist_validated
 from assets.ports import Channels, InDoubt, Note, NotHandedOver, Run
+from assets.program import code_digest, rules_digest
 from assets.stages import _without_values
 from pipelines.channels import OutboxFolder
 from pipelines.commands.sending import told_of
@@ -212,6 +213,21 @@ def test_a_changed_hash_voids_the_approval(home: Path, ledger: SqlLedger, wire: 
     with pytest.raises(DataRefused, match="has changed since it was approved"):
         submit(run, 1)
     assert wire.arrived == []
+
+
+def test_a_newer_program_voids_no_approval(home: Path, ledger: SqlLedger, wire: Wire) -> None:
+    """The digests of the program stand in the manifest and are no part of what is approved."""
+    prepared(ledger, home, inputs="p", profile="production")
+    given, run = settings(home, "production", OUT), _run(home, wire, "production")
+    sending.approve(given, T1, "Kari Nordmann", None, "")
+    older = _manifest(run, 1)
+    newer = older.model_copy(update={"code_sha256": "1" * 64, "rules_sha256": "2" * 64})
+    assert (newer.sealed(), newer.content) == (older.sealed(), older.content)
+    ledger.seal(newer, NOW)
+    assert _states(run) == ["approved", "approved"]
+    insist_approved(run, newer)
+    bare = older.model_dump(mode="json", exclude={"code_sha256", "rules_sha256"})
+    assert Manifest.model_validate(bare) == older, "a manifest of an older program is read"
 
 
 def test_an_acceptance_speaks_of_one_content(home: Path, ledger: SqlLedger, wire: Wire) -> None:
@@ -495,6 +511,7 @@ def test_the_commands_on_a_real_report(finished: Finished) -> None:
         assert (outcome.code, "has no prepared submission of profile" in outcome.err) == (1, True)
     passport = call("passport", "2020-T1", "--unit", "sorvik", "--json", home=home).json
     assert passport["tables"]["episodes"]["reported"] == finished.unit("sorvik")["rows"]["episodes"]["reported"]
+    assert (passport["code_sha256"], passport["rules_sha256"]) == (code_digest(), rules_digest())
     checked = call("passport", "verify", passport["file"], home=home)
     assert (checked.code, "whole" in checked.out) == (0, True)
     same = call("diff", "2020-T1", "1", "1", "--unit", "sorvik", "--json", home=home).json

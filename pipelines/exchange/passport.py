@@ -15,6 +15,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import schemas
 from assets.manifests import manifest_of
 from assets.ports import Run
 from pipelines.home.store import DiskStore, sync
 from pipelines.ledger.book import SqlLedger
 from schemas.errors import DataRefused, WrongUse
-from schemas.records import Manifest
+from schemas.records import Manifest, ShipmentOut
+from schemas.sending import Answer
 from schemas.words import on_one_line
 from transforms.content.decided import speaking_of
 
-VERSION = 1
+VERSION = 2
 NAME = "passport.json"
-_RULES = Path(schemas.__file__).parent / "rules"
 Passport = dict[str, Any]
 
 
@@ -66,6 +66,7 @@ class _Sent(_Part):
     state: str
     lopenr: int
     packed_sha256: str
+    document_sha256: str = ""
 
 
 class _Head(_Part):
@@ -106,36 +107,37 @@ def _gathered(run: Run, ledger: SqlLedger, manifest: Manifest) -> Passport:
     number = manifest.submission
     row = next(one for one in ledger.submissions(run.key) if one.number == number)
     line, last = ledger.audit_head()
-    decisions = ledger.decisions(run.key)
+    decisions, answers = ledger.decisions(run.key), ledger.answers(run.key, number)
     told = manifest.model_dump(mode="json")
-    names = ("key", "submission", "profile", "created_at", "pipeline", "snapshot", "schemas", "codes_sha256")
+    names = ("key", "submission", "profile", "created_at", "pipeline", "snapshot", "schemas")
+    digests = ("code_sha256", "rules_sha256", "codes_sha256", "code_lists_sha256")
     counts = ("tables", "messages", "findings", "rulings")
     return {
         "version": VERSION,
-        **{name: told[name] for name in (*names, *counts)},
-        "rules_sha256": rules_digest(),
+        **{name: told[name] for name in (*names, *digests, *counts)},
         "content": row.content,
         "sealed": row.sealed,
-        "parts": [_part(ledger, part.msg_id) for part in manifest.shipments],
+        "parts": [_part(ledger, part, answers) for part in manifest.shipments],
         "decisions": [one.model_dump(mode="json") for one in speaking_of(decisions, row, run.now().date())],
         "audit": {"line": line, "hash": last},
         "issued_at": run.now().isoformat(),
     }
 
 
-def _part(ledger: SqlLedger, msg_id: str) -> dict[str, Any]:
+def _part(ledger: SqlLedger, shipment: ShipmentOut, answers: Sequence[tuple[str, Answer]]) -> dict[str, Any]:
+    """One part, its receipts, and the digest of the head message where the channel takes that and not the mail."""
+    msg_id = shipment.msg_id
     part = ledger.part(msg_id).model_dump(mode="json", exclude={"key", "submission", "profile"})
+    document = {name: getattr(shipment, name) for name in ("document_sha256", "document_bytes")}
     events = [one.model_dump(mode="json", exclude={"msg_id", "number"}) for one in ledger.events(msg_id)]
-    return part | {"events": events}
+    receipts = [_receipt(answer) for of, answer in answers if of == msg_id]
+    return part | document | {"events": events, "receipts": receipts}
 
 
-def rules_digest() -> str:
-    """SHA-256 over the rule catalogue as packaged: names and bytes of its files."""
-    whole = hashlib.sha256()
-    for path in sorted(_RULES.rglob("*")):
-        if path.is_file() and path.suffix in {".toml", ".csv", ".sql"}:
-            whole.update(f"{path.relative_to(_RULES)} ".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
+def _receipt(answer: Answer) -> dict[str, Any]:
+    """What the register answered: digest of the document as it came, and what it says."""
+    told = answer.model_dump(mode="json", include={"kind", "events", "received_at", "generated_at", "original_sha256"})
+    return {"sha256": answer.digest} | told
 
 
 def verify(data: bytes, where: str, key: bytes | None = None) -> Passport:
@@ -242,10 +244,15 @@ def told(passport: Passport) -> str:
         f"issued {issued}, audit line {said.audit.line}; approved by {_approver(said)}",
     ]
     lines += [
-        f"  {part.path}: {part.state.replace('_', ' ')}, lopenr {part.lopenr}, sha256 {part.packed_sha256}"
+        f"  {part.path}: {part.state.replace('_', ' ')}, lopenr {part.lopenr}, sha256 {_left(part)}"
         for part in said.parts
     ]
     return "\n".join(map(on_one_line, lines))
+
+
+def _left(part: _Sent) -> str:
+    """Digest of the file that a channel takes."""
+    return f"{part.document_sha256} (head message)" if part.document_sha256 else part.packed_sha256
 
 
 def _approver(said: _Said) -> str:

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from authority import private_file
-from ledgers import M02, NOW, T1, begun, ids, prepared, sent
+from ledgers import M02, NOW, T1, begin, begun, ids, prepared, sent
 from servers import Postgres
 
-from assets.ports import LopenrTaken
+from assets.ports import LopenrTaken, Note
 from pipelines.ledger.book import SqlLedger, ledger_of
 from pipelines.ledger.owner import owner
-from pipelines.ledger.tables import metadata
+from pipelines.ledger.tables import decisions, events, fitted, metadata, parts
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
 from schemas.records import Key
@@ -59,6 +59,29 @@ def test_the_whole_way(ledger: SqlLedger, home: Path, url: str) -> None:
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_what_people_read_is_cut_to_what_the_columns_hold(ledger: SqlLedger, home: Path) -> None:
+    """SQLite takes a text of any length; PostgreSQL refused the answer, and with it every look into the inbox."""
+    (msg_id,) = begin(ledger, prepared(ledger, home, modules=("ord",)))
+    ledger.record(msg_id, Event.HANDED_OVER, Note("test", NOW, reference="r" * 600))
+    assert ledger.part(msg_id).reference == "r" * 499 + "…"
+    doubtful = Answer(
+        digest="d", kind="apprec", events=(Event.APPREC_OK,), received_at=NOW, msg_id=msg_id, suspect="s" * 500
+    )
+    said = "s" * 199 + "…"
+    assert ledger.take(doubtful).reason == "s" * 500
+    assert [row.reason for row in ledger.parked()] == [said]
+    assert ledger.take(doubtful.model_copy(update={"msg_id": "nobody"})).reason == said
+    assert [len(row.detail) for row in ledger.audit() if row.what == "answer parked"] == [502]
+    ledger.retry_parked(NOW)
+    assert [(row.reason, row.tries) for row in ledger.parked()] == [(said, 2)]
+
+
+def test_every_word_of_ours_has_room_in_its_column() -> None:
+    words = {parts.c.state: State, events.c.event: Event, events.c.before: State, decisions.c.kind: DecisionKind}
+    for column, kind in words.items():
+        assert {word for word in kind if fitted(column, word.value) != word.value} == set()
 
 
 def test_of_many_at_once_each_number_goes_to_one_and_one_sends(ledger: SqlLedger, home: Path) -> None:

@@ -22,7 +22,7 @@ from assets.ports import LopenrTaken, Note
 from pipelines.ledger import chain, inbox
 from pipelines.ledger.engine import Database, url_of
 from pipelines.ledger.owner import is_gone
-from pipelines.ledger.tables import decisions, events, parts, starts, submissions
+from pipelines.ledger.tables import decisions, events, fitted, parts, starts, submissions
 from schemas.config import Unit
 from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused
@@ -549,7 +549,7 @@ def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:
         # The transport proves a hand-over that nobody saw end; without a time its silence would never be counted.
         told |= {"handed_over_at": note.at}
     if note.reference:
-        told |= {"reference": note.reference}
+        told |= {"reference": fitted(parts.c.reference, note.reference)}
     return told
 
 

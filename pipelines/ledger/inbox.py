@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from assets.ports import Note
 from pipelines.ledger import chain
-from pipelines.ledger.tables import answers, events, parked, parts
+from pipelines.ledger.tables import answers, events, fitted, parked, parts
 from schemas.sending import Answer, Fate, ParkedRow, SentPart, Taken
 from schemas.submission_states import OURS, Event, IllegalStep, State, step
 
@@ -71,7 +71,7 @@ def take(connection: sa.Connection, answer: Answer, write: Step, as_part: AsPart
     if found is not None and not reason:
         return _join(connection, answer_id, answer, found, write, as_part, joined)
     connection.execute(
-        sa.insert(parked).values(answer_id=answer_id, reason=reason, parked_at=answer.received_at, tries=1)
+        sa.insert(parked).values(answer_id=answer_id, reason=_fitted(reason), parked_at=answer.received_at, tries=1)
     )
     chain.add_line(connection, answer.received_at, "inbox", "answer parked", detail=f"{answer.digest} {reason}")
     return Taken(fate=Fate.PARKED, part=as_part(found) if found else None, reason=reason)
@@ -85,7 +85,7 @@ def _believed(
     part, reason = _match(connection, answer, joined)
     mine = sa.update(parked).where(parked.c.answer_id == answer_id)
     if part is None or reason:
-        connection.execute(mine.values(reason=reason))
+        connection.execute(mine.values(reason=_fitted(reason)))
         return Taken(fate=Fate.PARKED, part=as_part(part) if part else None, reason=reason)
     connection.execute(mine.values(joined_at=answer.received_at))
     return _join(connection, answer_id, answer, part, write, as_part, joined)
@@ -103,6 +103,11 @@ def _resent_since(connection: sa.Connection, part: Row, answer: Answer) -> bool:
 
 def _named(answer: Answer) -> str:
     return f"{answer.kind} {answer.digest[:16]}"
+
+
+def _fitted(reason: str) -> str:
+    """As much of a reason as is kept with the answer; the audit log has all of it."""
+    return fitted(parked.c.reason, reason)
 
 
 def _reason(connection: sa.Connection, answer_id: int) -> str:
@@ -184,7 +189,7 @@ def retry(
             done.append(_join(connection, row["answer_id"], answer, part, write, as_part, joined))
             change["joined_at"] = now
         else:
-            change["reason"] = reason
+            change["reason"] = _fitted(reason)
         connection.execute(sa.update(parked).where(parked.c.id == row["id"]).values(**change))
     return done
 

@@ -149,3 +149,9 @@ starts = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="1"),
     sa.Column("runner", sa.String(200), nullable=False, server_default=""),
 )
+
+
+def fitted(column: sa.Column[str], text: str) -> str:
+    """Text for people, cut to what its column holds: PostgreSQL refuses more, and SQLite does not look."""
+    most = column.type.length if isinstance(column.type, sa.String) else None
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"

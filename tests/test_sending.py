@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from channels import dressed
 from conftest import Finished, call
 from ledgers import M02, NOW, T1, begin, prepared, sent, settings
@@ -24,6 +25,7 @@ from pipelines.commands.status import table
 from pipelines.exchange import sending
 from pipelines.home.store import DiskStore
 from pipelines.ledger.book import SqlLedger, ledger_of
+from pipelines.ledger.tables import submissions
 from pipelines.scheduling.status import status
 from schemas.decisions import DecisionKind
 from schemas.errors import DataRefused, WrongUse, of_system
@@ -396,6 +398,22 @@ def test_resume_says_what_is_certain_and_sends_nothing(home: Path, ledger: SqlLe
     assert len(wire.arrived) == 1
     settle(replace(run, channel=_always(wire)), ledger.part(row["msg_id"]))
     assert call("resume", "--json", home=home).code == 0
+
+
+@pytest.mark.parametrize("command", [("resume",), ("audit",), ("audit", "--verify")])
+def test_of_a_unit_that_nobody_knows_nothing_is_told(home: Path, ledger: SqlLedger, command: tuple[str, ...]) -> None:
+    """One that was taken out of npr.toml stays readable, and one of which nothing was made yet is known."""
+    begin(ledger, prepared(ledger, home))
+    assert call(*command, "--unit", "sorvik", home=home).code == 0, "nothing was made of it yet"
+    outcome = call(*command, "--unit", "nosuch", home=home)
+    assert (outcome.code, "no unit 'nosuch' in" in outcome.err) == (2, True)
+    assert "units are nordfjell, sorvik" in outcome.err
+    with ledger._database.writing("test") as connection:
+        connection.execute(sa.update(submissions).values(unit="closed"))
+    outcome = call(*command, "--unit", "closed", "--json", home=home)
+    assert outcome.code == int(command == ("resume",)), "in doubt, and nobody can be asked"
+    if command == ("resume",):
+        assert [row["state"] for row in outcome.json["in_doubt"]] == ["handing_over"] * 2
 
 
 @pytest.mark.parametrize(("hours", "silent"), [(23, 0), (24, 24), (47, 24), (48, 48), (71, 48), (72, 72), (900, 72)])

@@ -199,10 +199,12 @@ def resend(context: click.Context, msg_id: str, why: str, by: str) -> tuple[Any,
 @click.pass_context
 def audit(context: click.Context, period: str, unit: str, verify: bool) -> tuple[Any, str]:  # noqa: FBT001 - a flag
     """Print who did what to which period, when."""
-    from pipelines.exchange.sending import ledger_for  # noqa: PLC0415
+    from pipelines.exchange.sending import insist_known, ledger_for  # noqa: PLC0415
     from schemas.errors import DataRefused  # noqa: PLC0415
 
-    ledger = ledger_for(_settings(context))
+    settings = _settings(context)
+    ledger = ledger_for(settings)
+    insist_known(settings, ledger, unit)
     number, head = ledger.audit_head()
     if verify:
         if (place := ledger.audit_broken_at()) is not None:

@@ -26,7 +26,7 @@ from pipelines.settings import Settings
 from pipelines.workbench import DiskWorkbench
 from schemas.config import Profile
 from schemas.decisions import Decision, DecisionKind
-from schemas.errors import DataRefused, NprError
+from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
 from schemas.submission_states import ANSWERED, OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
@@ -35,6 +35,24 @@ from transforms.content import submission_diff
 
 WAITING = frozenset({State.HANDED_OVER, State.ACKNOWLEDGED})
 """Parts of which the channel may know more by now."""
+
+
+def insist_known(settings: Settings, ledger: SqlLedger, unit: str) -> None:
+    """WrongUse for a unit of which nothing can be told: in neither npr.toml nor ledger. Empty means all units.
+
+    One that was taken out of npr.toml stays readable for as long as the ledger speaks of it.
+    """
+    if not unit or unit in settings.config.units:
+        return
+    told = {row.unit for row in ledger.audit()} | {part.key.unit for part in ledger.parts_in(frozenset(State))}
+    if unit not in told:
+        known = sorted({*settings.config.units, *told} - {""})
+        raise WrongUse(
+            f"no unit {unit[:40]!r} in {settings.path} and none in the ledger",
+            where="--unit",
+            rule="of a unit that nobody knows nothing would ever be in doubt",
+            fix=f"units are {', '.join(known)}",
+        )
 
 
 def with_profile(settings: Settings, profile: Profile) -> Settings:
@@ -235,9 +253,10 @@ def resume(settings: Settings, now: dt.datetime, period: str = "", unit: str = "
 
     now: UTC; silence is counted until then. Returns ``asked`` (one row per part asked about), ``in_doubt``, ``waiting``
     (``silent``: hours without an answer, 0, 24, 48 or 72), ``to_send``, ``parked`` and ``states`` (parts by state);
-    period and unit narrow what is asked and listed.
+    period and unit narrow what is asked and listed; WrongUse for a unit that nobody knows.
     """
     ledger = ledger_for(settings)
+    insist_known(settings, ledger, unit)
     joined = ledger.retry_parked(now)
     mine = [part for part in ledger.parts_in(OPEN | WAITING) if _meant(part, period, unit)]
     told = list(_asked(settings, mine))

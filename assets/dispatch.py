@@ -127,7 +127,7 @@ def hand_over(
 ) -> SentPart:
     """Write that it begins, hand one part over, write what came of it."""
     path = folder / file.path
-    _insist_digest(run, file, path)
+    insist_digest(run, file, path)
     known = Note(note.by, run.now(), run.owner, channel.name, detail=note.detail)
     run.ledger.record(file.msg_id, begin, known)
     checkpoint("hand_over.before")
@@ -151,7 +151,7 @@ def hand_over(
     return run.ledger.record(file.msg_id, Event.HANDED_OVER, done)
 
 
-def _insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
+def insist_digest(run: Run, file: ShipmentOut, path: Path) -> None:
     """The ledger has the digest of what may leave under this MsgId, and the file has that digest."""
     known = run.ledger.part(file.msg_id)
     with path.open("rb") as content:

@@ -469,6 +469,27 @@ def test_a_resend_is_recorded_with_who_and_why(
     assert [one.by for one in ledger.events(msg_id) if one.event is Event.RESEND] == ["Kari Nordmann"]
 
 
+def test_a_refused_resend_leaves_no_decision_and_no_byte_leaves_before_it(
+    home: Path, ledger: SqlLedger, run: Run, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "run_of", lambda *_: run)
+    msg_id = prepared(ledger, home, modules=("ord",)).shipments[0].msg_id
+    submit(run, 1)
+    seen: list[int] = []
+
+    def hand_over_seeing(part: ShipmentOut, path: Path, manifest: Manifest) -> Receipt:
+        seen.append(len(ledger.decisions(T1, DecisionKind.RESEND)))
+        return Wire.hand_over(wire, part, path, manifest)
+
+    monkeypatch.setattr(wire, "hand_over", hand_over_seeing)
+    sending.resend(settings(home), msg_id, "Kari Nordmann", "no answer")
+    assert seen == [1]
+    ledger.record(msg_id, Event.CONTENT_CLEAN, Note("inbox", NOW))
+    with pytest.raises(DataRefused, match="resend cannot happen to a part that is accepted"):
+        sending.resend(settings(home), msg_id, "Kari Nordmann", "no answer")
+    assert (len(seen), len(ledger.decisions(T1, DecisionKind.RESEND))) == (1, 1)
+
+
 def test_a_resend_that_does_not_go_takes_nothing_back(
     home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

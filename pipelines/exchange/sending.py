@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from assets import classes
-from assets.dispatch import asked, channels_for, hand_over, insist_ready, submit
+from assets.dispatch import asked, channels_for, hand_over, insist_digest, insist_ready, submit
 from assets.manifests import insist_bytes, manifest_of
 from assets.ports import Note, Options, Run
 from pipelines.exchange.passport import issue
@@ -29,7 +29,7 @@ from schemas.decisions import Decision, DecisionKind
 from schemas.errors import DataRefused, NprError, WrongUse
 from schemas.records import Delivery, Key, Manifest
 from schemas.sending import SentPart, StateRow, SubmissionRow
-from schemas.submission_states import ANSWERED, OPEN, OURS, SENDABLE, SENT, Event, State, silent_for
+from schemas.submission_states import ANSWERED, OPEN, OURS, SENDABLE, SENT, Event, IllegalStep, State, silent_for, step
 from schemas.words import person, reason
 from transforms.content import submission_diff
 
@@ -216,13 +216,29 @@ def resend(settings: Settings, msg_id: str, by: str, why: str) -> SentPart:
     insist_ready(run, manifest)
     file = next(one for one in manifest.shipments if one.msg_id == msg_id)
     decision = _decision(run, DecisionKind.RESEND, msg_id, by, why)
+    folder = run.store.shipments(run.key, part.submission)
+    channel = channels_for(run, manifest)[file.large]
     with _claimed(run, part.submission):
-        run.ledger.decide(decision.model_copy(update={"submission": part.submission, "content": part.packed_sha256}))
+        part = run.ledger.part(msg_id)  # an answer may have come since
         if part.state is State.HANDING_OVER:
-            run.ledger.record(msg_id, Event.DOUBT, Note(by, run.now()))
-        folder = run.store.shipments(run.key, part.submission)
-        channel = channels_for(run, manifest)[file.large]
+            part = run.ledger.record(msg_id, Event.DOUBT, Note(by, run.now()))
+        # What may refuse comes before the decision, which stands in the audit log for ever; no byte leaves before it.
+        _insist_may_follow(part)
+        insist_digest(run, file, folder / file.path)
+        run.ledger.decide(decision.model_copy(update={"submission": part.submission, "content": part.packed_sha256}))
         return hand_over(run, channel, manifest, file, folder, Event.RESEND, Note(by, run.now(), detail=why))
+
+
+def _insist_may_follow(part: SentPart) -> None:
+    try:
+        step(part.state, Event.RESEND)
+    except IllegalStep as illegal:
+        raise DataRefused(
+            f"{part.path or part.msg_id}: {illegal}; it was not sent again",
+            where=f"{part.key.period} {part.key.unit}, submission {part.submission}",
+            rule="docs/sending.md, states",
+            fix="npr resume shows what is certain and what is not",
+        ) from None
 
 
 class _claimed:  # noqa: N801 - reads as a word of the with statement

@@ -25,6 +25,8 @@ from ledgers import NOW, T1, prepared, settings
 from mail_servers import PASSWORD, USER, MailServers, running_mail
 from partner import Partner
 from servers import _free_port
+from test_inbox import PASSWORD as ARCHIVE_PASSWORD
+from test_inbox import csv_report, locked, mailed
 from test_receipts import receipt
 
 from assets.checkpoints import arm
@@ -435,6 +437,23 @@ def _strange(bench: Bench) -> bytes:
     told = f"<eb:Acknowledgment><eb:RefToMessageId>{bench.ref}</eb:RefToMessageId></eb:Acknowledgment>"
     envelope = bench.partner.envelope(told, "partner", action="Acknowledgment")
     return bench.partner.mail(envelope.replace(b"<SOAP:Body", b'<SOAP:Body xmlns:z="a"'))
+
+
+def test_good_news_by_mail_counts_only_when_it_was_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail of anybody opened the gate to production: all that it had to know was the number of the part."""
+    bench.submit()
+    monkeypatch.setenv("NPR_FEEDBACK_PASSWORD", ARCHIVE_PASSWORD)
+    clean = csv_report(bench.ledger.part(bench.file.msg_id).lopenr, rows="", total="Antall feil;0\n")
+    for attached, name, fate, state in (
+        (clean, "NPR_ERR.csv", "parked", State.HANDED_OVER),
+        (locked(clean, aes=False), "a.zip", "known", State.HANDED_OVER),
+        (locked(clean), "b.zip", "taken", State.ACCEPTED),
+        (csv_report(bench.ledger.part(bench.file.msg_id).lopenr), "NPR_ERR.csv", "taken", State.CONTENT_ERRORS),
+    ):
+        bench.answered(mailed(attached, name))
+        (row,) = bench.look().taken
+        assert (row["fate"], bench.state()) == (fate, state), name
+        assert (fate in {"parked", "known"}) == ("anybody may write that" in row["reason"])
 
 
 FORGED: dict[str, tuple[Callable[[Bench], bytes], str]] = {

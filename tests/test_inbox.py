@@ -259,6 +259,20 @@ def test_a_report_on_two_messages_is_refused() -> None:
 # --- archives ---
 
 
+@pytest.mark.parametrize(
+    ("data", "locked_documents"),
+    [
+        (mailed(locked(b"x;y"), "a.zip"), ["NPR_ERR.csv"]),
+        (mailed(locked(b"x;y", aes=False), "a.zip"), []),
+        (locked(locked(b"x;y", aes=False), "inner.zip"), ["NPR_ERR.csv"]),
+        (b"x;y", []),
+    ],
+)
+def test_what_came_out_of_a_locked_archive_is_known(data: bytes, locked_documents: list[str]) -> None:
+    found = list(documents(data, "m.eml", (PASSWORD,)))
+    assert [one.name for one in found if one.locked] == locked_documents
+
+
 def test_a_locked_archive_opens_with_one_of_the_passwords() -> None:
     data = mailed(locked(csv_report()), "svar.zip")
     with pytest.raises(NeedsPassword):
@@ -427,6 +441,13 @@ def test_poison_is_set_aside_after_three_tries_while_others_flow(home: Path, led
     assert not look(home).aside
     assert len(look(home).aside) == 1
     assert not path.exists()
+
+
+def test_good_news_out_of_a_folder_needs_no_signature(home: Path, ledger: SqlLedger) -> None:
+    (msg_id,) = ledgers.sent(ledger, ledgers.prepared(ledger, home, modules=("ord",)))
+    drop(home, "NPR_ERR.csv", csv_report(ledger.part(msg_id).lopenr, rows="", total="Antall feil;0\n"))
+    assert [row["fate"] for row in look(home).taken] == ["taken"]
+    assert ledger.part(msg_id).state is State.ACCEPTED
 
 
 def test_a_busy_ledger_is_no_fault_of_an_answer(home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,8 @@ from schemas.config import Config, EbxmlSmtpSettings
 from schemas.errors import Bug, CannotKeep, DataRefused, NprError, WrongUse, of_system
 from schemas.feedback_fields import feedback_fields
 from schemas.records import Key
-from schemas.sending import Fate, SentPart, Taken
-from schemas.submission_states import State
+from schemas.sending import Answer, Fate, SentPart, Taken
+from schemas.submission_states import Event, State
 from transforms.answers.error_table import error_table
 from transforms.answers.reading import read
 from transforms.answers.signed import Signature, signature_of
@@ -69,6 +69,7 @@ MOST_BYTES: Final = 64_000_000
 SETTLED_SECONDS: Final = 10
 """A file that was changed since is left alone: someone may still be writing it."""
 PASSWORD: Final = "NPR_FEEDBACK_PASSWORD"  # noqa: S105 - the name of a variable
+_Place = tuple[str, int | None, int | None]  # institution, year, lopenr
 _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 
 
@@ -227,11 +228,11 @@ class _Look:
         first = None
         signature = signature_of(data) if by_mail else None
         try:
-            for answered in self._answers(data, name):
+            for answered in self._answers(data, name, signature):
                 if isinstance(answered, DataRefused):
                     first = first or answered
                     continue
-                judged = self._compared(self._judged(answered, signature) if signature else answered)
+                judged = self._compared(answered)
                 self._record(judged, name)
                 found.append(judged.answer.digest)
         finally:
@@ -241,7 +242,7 @@ class _Look:
         if not found:
             raise DataRefused(f"{name} holds no answer", rule="AppRec, ebMS, NPR_VAL or NPR_ERR")
 
-    def _answers(self, data: bytes, name: str) -> Iterator[Answered | DataRefused]:
+    def _answers(self, data: bytes, name: str, signature: Signature | None) -> Iterator[Answered | DataRefused]:
         """Each answer of a file; a document that cannot be used does not hold up those beside it."""
         for document in documents(data, name, self.passwords, self._opener):
             try:
@@ -250,13 +251,14 @@ class _Look:
                 yield refused
                 continue
             if answered is not None:
-                yield answered
+                yield self._judged(answered, signature, locked=document.locked) if signature else answered
 
-    def _judged(self, answered: Answered, signature: Signature) -> Answered:
-        """The same with what speaks against believing it."""
+    def _judged(self, answered: Answered, signature: Signature, *, locked: bool) -> Answered:
+        """The same with what speaks against believing it. locked: it came out of a locked archive."""
         answer = answered.answer
-        profile, unit = self._whose.get(answer.msg_id, ("", ""))
-        suspect = self.believing.suspicion(signature, answer.kind, profile, unit)[:500]
+        profile, unit = self._whose.get(answer.msg_id or _place(answer), ("", ""))
+        open_news = Event.CONTENT_CLEAN in answer.events and not locked
+        suspect = self.believing.suspicion(signature, answer.kind, profile, unit, open_news=open_news)[:500]
         return replace(answered, answer=answer.model_copy(update={"suspect": suspect}))
 
     def _compared(self, answered: Answered) -> Answered:
@@ -332,9 +334,13 @@ class _Look:
         return self.ledger.parts_in(frozenset(State))
 
     @cached_property
-    def _whose(self) -> dict[str, tuple[str, str]]:
-        """MsgId -> profile and unit."""
-        return {part.msg_id: (part.profile, part.key.unit) for part in self._parts}
+    def _whose(self) -> dict[str | _Place, tuple[str, str]]:
+        """MsgId, and institution, year and lopenr -> profile and unit."""
+        found: dict[str | _Place, tuple[str, str]] = {}
+        for part in self._parts:
+            place = (part.institusjon_id, int(part.key.period[:4]), part.lopenr)
+            found |= dict.fromkeys((part.msg_id, place), (part.profile, part.key.unit))
+        return found
 
     @cached_property
     def _ebms(self) -> dict[str, str]:
@@ -368,6 +374,10 @@ def _told(answered: Answered, taken: Taken, name: str) -> dict[str, Any]:
         **place,
         **more,
     }
+
+
+def _place(answer: Answer) -> _Place:
+    return answer.institusjon_id, answer.year, answer.lopenr
 
 
 def _content(path: Path, name: str) -> bytes:

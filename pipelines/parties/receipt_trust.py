@@ -33,17 +33,18 @@ class Believing:
     store: DiskStore
     now: dt.datetime
 
-    def suspicion(self, signature: Signature, kind: str, profile: str, unit: str) -> str:
+    def suspicion(self, signature: Signature, kind: str, profile: str, unit: str, *, open_news: bool = False) -> str:
         """Why an answer out of a mail may not be believed; "" where it may, or where this receiver need not sign.
 
-        profile, unit: of the part it speaks of; "" where it is not ours.
+        profile, unit: of the part it speaks of; "" where it is not ours. open_news: as for ``Signature.suspicion``; it
+        is asked whatever the receiver signs.
         """
         to = receiver(profile or self.config.profile, self.now.date())
-        if not to.answers.signed.value:
+        if not to.answers.signed.value and not open_news:
             return ""
         whose = self.config.units.get(unit)
         given = self.config.certificates_of(whose) if whose else self.config.certificates
-        return signature.suspicion(kind, self._judge(given, to.unit_her_id))
+        return signature.suspicion(kind, self._judge(given, to.unit_her_id), open_news=open_news)
 
     def insist_known(self, unit: str) -> None:
         """WrongUse where the receiver must sign and nothing says whose signature that is: no receipt would count."""

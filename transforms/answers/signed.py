@@ -20,6 +20,9 @@ from schemas.errors import DataRefused
 from transforms.shipping import ebms
 
 UNSIGNED: Final = "it came without the signed envelope that this receiver's receipts have"
+OPEN_NEWS: Final = (
+    "it says that all is well, in a mail without signature and outside a locked archive: anybody may write that"
+)
 _START: Final = 4_096
 _MOST_PARTS: Final = 100
 _RECEIPTS: Final = ("apprec", "ebms")
@@ -36,16 +39,17 @@ class Signature:
     signer: x509.Certificate | None
     fault: str = ""
 
-    def suspicion(self, kind: str, judge: Judge) -> str:
+    def suspicion(self, kind: str, judge: Judge, *, open_news: bool = False) -> str:
         """Why an answer of a kind, out of this mail, may not be believed; "" where it may.
 
         Feedback (NPR_VAL, NPR_ERR) and delivery reports come as plain mails without envelope, so none is asked of them;
-        where they come in one, its signature counts.
+        where they come in one, its signature counts. open_news: it is good news from outside a locked archive, which
+        opens the way to production and so needs a signature.
         """
         if self.fault:
             return self.fault
         if self.signer is None:
-            return UNSIGNED if kind.startswith(_RECEIPTS) else ""
+            return UNSIGNED if kind.startswith(_RECEIPTS) else OPEN_NEWS if open_news else ""
         return judge(self.signer)
 
 

@@ -50,10 +50,14 @@ class NeedsPassword(DataRefused):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document. name: of its file, without folders; says what it is where the content does not."""
+    """One document. name: of its file, without folders; says what it is where the content does not.
+
+    locked: it came out of an archive that one of the passwords opened, so whoever made it knew the password.
+    """
 
     name: str
     data: bytes
+    locked: bool = False
 
 
 def documents(
@@ -75,24 +79,24 @@ class _Unpacking:
         self._passwords, self._opener, self._limits = passwords, opener, limits
         self._out = self._files = 0
 
-    def of(self, data: bytes, name: str, depth: int) -> Iterator[Document]:
+    def of(self, data: bytes, name: str, depth: int, *, locked: bool = False) -> Iterator[Document]:
         if depth > DEEPEST:
             raise _refused(name, "lies too deep", f"at most {DEEPEST} layers of packing")
         form = packing(data[:4])
         if form == "zip":
-            for inside, content in self._unzipped(data, name):
-                yield from self.of(content, inside, depth + 1)
+            for inside, content, opened in self._unzipped(data, name):
+                yield from self.of(content, inside, depth + 1, locked=locked or opened)
         elif form == "gzip":
             content = b"".join(gunzip([data], shown(name), self._left()))
             self._count(len(content), name)
-            yield from self.of(content, name.removesuffix(".gz"), depth + 1)
+            yield from self.of(content, name.removesuffix(".gz"), depth + 1, locked=locked)
         elif is_mail(data) and is_bounce(data):
-            yield Document(shown(name), data)  # whole: what it returns of our mail is no answer
+            yield Document(shown(name), data, locked)  # whole: what it returns of our mail is no answer
         elif is_mail(data):
             for inside, content in self._attached(data, name):
-                yield from self.of(content, inside, depth + 1)
+                yield from self.of(content, inside, depth + 1, locked=locked)
         else:
-            yield Document(shown(name), data)
+            yield Document(shown(name), data, locked)
 
     def _left(self) -> Limits:
         limits = self._limits
@@ -112,7 +116,8 @@ class _Unpacking:
 
     # --- zip ---
 
-    def _unzipped(self, data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    def _unzipped(self, data: bytes, name: str) -> Iterator[tuple[str, bytes, bool]]:
+        """Name, content, and whether a password opened it: each entry of an archive is locked by itself."""
         try:
             with pyzipper.AESZipFile(BytesIO(data)) as archive:
                 infos = archive.infolist()
@@ -120,7 +125,8 @@ class _Unpacking:
                 for info in infos:
                     if not info.is_dir():
                         self._file(name)
-                        yield info.filename.rpartition("/")[2], self._member(archive, info, name)
+                        locked = bool(info.flag_bits & _ENCRYPTED)
+                        yield info.filename.rpartition("/")[2], self._member(archive, info, name), locked
         except _DAMAGE:
             # What these say may quote names inside.
             raise _refused(name, "is damaged or cut off as zip", "an archive is whole", "ask for it anew") from None

@@ -21,7 +21,7 @@ import ledgers
 import polars as pl
 import pytest
 import pyzipper
-from conftest import cases
+from conftest import ROOT, call, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_receipts import receipt
@@ -480,6 +480,31 @@ def test_a_disk_that_takes_no_more_is_no_fault_of_an_answer(home: Path, ledger: 
         signal.signal(signal.SIGXFSZ, before)
     assert path.exists()
     assert [row["fate"] for row in look(home).taken] == ["taken"]
+
+
+def test_the_look_that_sets_a_file_aside_says_so_to_whoever_watches_exit_codes(home: Path, ledger: SqlLedger) -> None:
+    assert ledger.parked() == []
+    drop(home, "0.zip", HOSTILE["slip"])
+    outcomes = [call("inbox", "--json", home=home) for _ in range(4)]
+    assert [one.code for one in outcomes] == [0, 0, 1, 0]
+    assert [len(one.json["aside"]) for one in outcomes] == [0, 0, 1, 0]
+
+
+def test_a_folder_of_answers_that_is_not_there_is_refused_when_the_others_are_read(
+    home: Path, ledger: SqlLedger, tmp_path: Path
+) -> None:
+    """A share that is not mounted looked like a register that says nothing."""
+    msg_id, _ = ledgers.sent(ledger, ledgers.prepared(ledger, home))
+    gone, there = tmp_path / "gone", home / "inbox"
+    config = (ROOT / "npr.toml").read_text(encoding="utf-8")
+    toml = tmp_path / "npr.toml"
+    toml.write_text(f'{config}\n[inbox]\nfolders = ["{gone}", "{there}"]\n', encoding="utf-8")
+    drop(home, "a.xml", receipt(original=f"<Id>{msg_id}</Id>"))
+    refused = call("--config", toml, "inbox", home=home)
+    assert (refused.code, f"{gone}: no such folder" in refused.err) == (2, True)
+    assert ledger.part(msg_id).state is State.RECEIVED
+    gone.mkdir()
+    assert call("--config", toml, "inbox", home=home).code == 0
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.xml", b"a\x1b[2J\x07.xml", b"x\xe2\x80\xaelmx.xml"])

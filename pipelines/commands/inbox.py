@@ -22,8 +22,11 @@ def register(cli: click.Group, command: Callable[[str, click.Group], Callable[[B
 
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.pass_context
-def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str]:
-    """Take the register's answers out of FOLDER [default: folders and mailboxes of npr.toml], and match each."""
+def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str, int]:
+    """Take the register's answers out of FOLDER [default: folders and mailboxes of npr.toml], and match each.
+
+    Exit code 1 when a file was set aside.
+    """
     import datetime as dt  # noqa: PLC0415
 
     from pipelines.exchange.answered import take  # noqa: PLC0415
@@ -47,7 +50,7 @@ def inbox(context: click.Context, folder: Path | None) -> tuple[Any, str]:
     if report.unread:
         click.echo(text, err=True)
         raise report.unread[0]
-    return told, text
+    return told, text, int(bool(report.aside))
 
 
 def _line(row: Mapping[str, Any]) -> str:

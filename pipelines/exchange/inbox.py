@@ -88,7 +88,10 @@ class Holds(BaseModel):
 
 @dataclass(slots=True)
 class Report:
-    """What one look did. parts: those of which something was learned. unread: mailboxes that could not be read."""
+    """What one look did. parts: those of which something was learned.
+
+    unread: mailboxes and folders that could not be read.
+    """
 
     taken: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[dict[str, str]] = field(default_factory=list)
@@ -107,18 +110,17 @@ def take_in(
 ) -> Report:
     """Take all answers out of mailboxes and folders, and try again to join what was parked.
 
-    folders: empty = those of the settings, and the mailboxes of channels. A mailbox that cannot be read is told of and
-    holds up nothing. A file that cannot be read stays for the next look, and is set aside after
-    three; one that is locked waits for its password, however long. All others flow on. A ledger or disk that says no
-    is no fault of a file: it ends the look (CannotKeep), and counts as no try.
+    folders: empty = those of the settings, and the mailboxes of channels. A mailbox or folder that cannot be read is
+    told of and holds up nothing. A file that cannot be read stays for the next look, and is set aside after three;
+    one that is locked waits for its password, however long. All others flow on. A ledger or disk that says no is no
+    fault of a file: it ends the look (CannotKeep), and counts as no try.
     """
     store = DiskStore(settings.home)
     store.prepare(FOLDER)
     look = _Look(settings, store, now)
     with store.locked("inbox"):
         for folder in folders or folders_of(settings):
-            for path in files(folder):
-                look.at(path, settled)
+            look.through(folder, settled)
         for name, mailbox in [] if folders else mailboxes_of(settings.config):
             look.into(mailbox, mail_folder(store, name))
         joined = look.ledger.retry_parked(now)
@@ -169,6 +171,19 @@ class _Look:
         self.report = Report()
         self.believing = Believing(settings.config, store, now)
         self._place = store.home / IDENTITY / FOLDER
+
+    def through(self, folder: Path, settled: float) -> None:
+        """Take all files of a folder. One that npr.toml names and that is not there is told of."""
+        if not folder.is_dir() and folder != self.settings.home / INBOX:
+            self.report.unread.append(
+                WrongUse(
+                    f"{folder}: no such folder, so no answer was taken from it",
+                    where="npr.toml, [inbox] folders or a channel's inbox",
+                    fix="make it, or mount what it lies on, or correct npr.toml",
+                )
+            )
+        for path in files(folder):
+            self.at(path, settled)
 
     def into(self, mailbox: Mailbox, folder: Path) -> None:
         """Put away what a mailbox holds, and take it; then what an earlier look had put away and not taken."""

@@ -113,8 +113,10 @@ class Installation:
         os.utime(path, (time.time() - 60,) * 2)
 
     def take_in(self) -> Any:  # noqa: ANN401 - any JSON value
-        """``npr inbox``."""
-        return self.json("inbox")
+        """``npr inbox``: exit code 1 in the look that sets a file aside, and then alone."""
+        outcome = self.npr("inbox", "--json")
+        assert outcome.code == bool(outcome.json["aside"]), outcome.err
+        return outcome.json
 
     def theirs(self, *args: str) -> list[dict[str, Any]]:
         """NPR's lines of the work list."""

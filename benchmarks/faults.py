@@ -1,6 +1,6 @@
 """The n-th call to the file system fails, for n = 1 to N by steps, over every channel that writes files.
 
-    .venv/bin/python benchmarks/faults.py [--channel NAME|all] [--step 20] [--sizes 16]
+    .venv/bin/python benchmarks/faults.py [--channel NAME|all] [--errors ENOSPC,EIO,EACCES] [--step 20] [--sizes 16]
 
 For ENOSPC, EIO and EACCES, once and from that call on; then real disks (tmpfs) of growing size until all fits, where
 this user may mount one. Prints one line of figures each, and what was not as it must be; exit code 1 then.
@@ -26,6 +26,7 @@ def main() -> int:
     """Run it; 0 when each fault was refused clearly or did not matter, and all arrived once in the end."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--channel", choices=[*CHANNELS, "all"], default="all")
+    words.add_argument("--errors", type=kinds, default=faults.KINDS)
     words.add_argument("--step", type=int, default=20)
     words.add_argument("--sizes", type=int, default=16)
     given = words.parse_args()
@@ -34,12 +35,20 @@ def main() -> int:
     with quick_room() as own, faults.preload(own) as library, nursery(library) as job:
         for channel in channels:
             with quick_room() as room, matrix(job, channel, room) as made:
-                for error in faults.KINDS:
+                for error in given.errors:
                     bad += by_call(made, room, error, given.step)
                 bad += by_size(made, room, given.sizes)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"{sum(one.ru_utime + one.ru_stime for one in used):.0f} s CPU")
     return int(bad > 0)
+
+
+def kinds(text: str) -> tuple[int, ...]:
+    """Error numbers of names parted by commas; ValueError for one that is not tried here."""
+    named = {errno.errorcode[kind]: kind for kind in faults.KINDS}
+    if strange := [name for name in text.split(",") if name not in named]:
+        raise ValueError(f"no such error: {', '.join(strange)}; known: {', '.join(named)}")
+    return tuple(named[name] for name in text.split(","))
 
 
 def by_call(made: Matrix, room: Path, error: int, step: int) -> int:

@@ -1,7 +1,7 @@
 """Norwegian working days, and the margin before a deadline.
 
-Belongs here: which days are worked, counting and shifting by them, ``schemas/calendar/margin.toml``. Does not belong
-here: deadlines themselves (``schemas.deadlines``), and today's date.
+Belongs here: which days are worked, which are public holidays, counting and shifting by them, all from
+``schemas/calendar/margin.toml``. Does not belong here: deadlines themselves (``schemas.deadlines``), and today's date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from dateutil.easter import easter
 from pydantic import BaseModel, ConfigDict, Field
 
 MARGIN_FILE = Path(__file__).parent / "calendar" / "margin.toml"
@@ -32,6 +33,13 @@ class Margin(_Part):
     amber_working_days: int = Field(ge=0)
 
 
+class Public(_Part):
+    """Public holidays: days of every year (MM-DD), and days counted from Easter Sunday."""
+
+    fixed: frozenset[str]
+    easter: frozenset[int]
+
+
 class Closed(_Part):
     """Days of every year (MM-DD) that are treated as holidays though they are none."""
 
@@ -42,6 +50,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin: Margin
+    public: Public
     closed: Closed
 
 
@@ -77,8 +86,16 @@ def _file() -> _File:
 
 
 @cache
-def _days_off(year: int) -> frozenset[date]:
-    from holidays import country_holidays  # noqa: PLC0415 - half a second that only the calendar needs
+def public_holidays(year: int) -> frozenset[date]:
+    """Public holidays in Norway, Sundays among them."""
+    facts, sunday = _file().public, easter(year)
+    return _every(year, facts.fixed) | {sunday + timedelta(days=n) for n in facts.easter}
 
-    closed = {date.fromisoformat(f"{year}-{day}") for day in _file().closed.days}
-    return frozenset(country_holidays("NO", years=year)) | closed
+
+@cache
+def _days_off(year: int) -> frozenset[date]:
+    return public_holidays(year) | _every(year, _file().closed.days)
+
+
+def _every(year: int, days: frozenset[str]) -> frozenset[date]:
+    return frozenset(date.fromisoformat(f"{year}-{day}") for day in days)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from conftest import call
+from holidays import country_holidays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.deadlines import Deadline, readings
 from schemas.period import Period
 from schemas.reporting import UnitKind, duty
-from schemas.workdays import is_working_day, shift, working_days_after
+from schemas.workdays import is_working_day, public_holidays, shift, working_days_after
 from transforms.scheduling.due import DELIVERED, ORDER, Due, Reporter, colour, due, outlook, send_by
 from transforms.scheduling.proposal import propose
 
@@ -114,6 +115,11 @@ def test_colours_of_a_report_to_be_sent_by_20_may_and_due_on_26_may(today: str, 
 def test_72_hours_of_silence_are_amber() -> None:
     day = dt.date(2020, 5, 20)
     assert [colour(day, day, day, "handed_over", silent=hours) for hours in (0, 48, 72)] == ["green", "green", "amber"]
+
+
+def test_public_holidays_are_those_of_another_package() -> None:
+    for year in range(1960, 2100):
+        assert public_holidays(year) == set(country_holidays("NO", years=year)), year
 
 
 def test_working_days() -> None:

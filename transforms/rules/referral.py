@@ -10,9 +10,9 @@ from datetime import date
 from functools import cache
 from typing import Final
 
-import holidays
 import polars as pl
 
+from schemas.workdays import public_holidays
 from transforms.rules.functions import rule_function
 
 Others = Mapping[str, pl.DataFrame]
@@ -43,8 +43,7 @@ def assessed_late(referrals: pl.DataFrame, _: Others) -> pl.Series:
 
 @cache
 def _norwegian() -> tuple[date, ...]:
-    # Without the Sundays, which are no working days anyhow.
-    return tuple(sorted(holidays.country_holidays("NO", years=_YEARS)))
+    return tuple(sorted(day for year in _YEARS for day in public_holidays(year)))
 
 
 @rule_function

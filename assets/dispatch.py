@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from assets import guards
+from assets import baselines
 from assets.checkpoints import checkpoint
 from assets.guard import guard, label_content
 from assets.manifests import insist_bytes, manifest_of
@@ -72,7 +72,7 @@ def insist_ready(run: Run, manifest: Manifest) -> None:
     taken = overrides(run, manifest.dropped)
     if manifest.profile != "rehearsal":
         insist_overridden(manifest, taken)
-        guards.insist_confirmed(run, manifest)
+        baselines.insist_confirmed(run, manifest)
         insist_last_word(run, manifest)
     insist_allowed(manifest, taken)
     insist_bytes(run, manifest)

@@ -1,7 +1,7 @@
 """What follows from findings: their life, the verdict, the figures of the waiting list, and what is compared later.
 
 Belongs here: going through findings and class tables batch by batch, and the tables of layer ``finding`` made of them.
-Does not belong here: the rules (``assets.findings``), the judging of figures (``assets.guards``), any formula.
+Does not belong here: the rules (``assets.findings``), the judging of figures (``assets.baselines``), any formula.
 """
 
 from __future__ import annotations

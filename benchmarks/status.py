@@ -146,15 +146,14 @@ def _unit(n: int, since: int) -> str:
 
 
 def _submission(settings: Settings, ledger: SqlLedger, one: Due, end: str) -> None:
-    import polars as pl  # noqa: PLC0415
     from ledgers import ids, manifest_for  # noqa: PLC0415 - of the tests
 
+    from assets import baselines  # noqa: PLC0415
     from assets.ports import Note  # noqa: PLC0415
     from pipelines.home.store import DiskStore  # noqa: PLC0415
     from pipelines.ledger.owner import owner  # noqa: PLC0415
     from schemas.records import Key  # noqa: PLC0415
     from schemas.submission_states import Event  # noqa: PLC0415
-    from transforms.content.drift import FIGURES  # noqa: PLC0415
 
     if end == "nothing":
         return
@@ -172,7 +171,7 @@ def _submission(settings: Settings, ledger: SqlLedger, one: Due, end: str) -> No
     ledger.seal(manifest, at)
     kept = store.kept(key, made.number)
     kept.mkdir(parents=True)
-    pl.DataFrame(schema=FIGURES).write_parquet(kept / "figures.parquet")
+    (kept / baselines.FIGURES).write_text("{}", encoding="utf-8")
     if end == "prepared":
         store.save("manifest", key, manifest)
         return

@@ -507,7 +507,7 @@ class House:
         with ExitStack() as stack:
             for name, stand_in in {
                 "pipelines.ledger.book.is_gone": self._gone.__contains__,
-                "assets.guards.insist_confirmed": lambda *_: None,
+                "assets.baselines.insist_confirmed": lambda *_: None,
                 "pipelines.scheduling.scheduler.owner": lambda: f"daemon/{self._now:%H%M}",
             }.items():
                 stack.enter_context(patch(name, stand_in))

@@ -19,14 +19,14 @@ from conftest import ROOT, SAMPLE, Outcome, call
 from lxml import etree
 from shipment import melding, opened
 
-from assets import guards, permits
+from assets import baselines, permits
 from assets.ports import Options, Run
 from assets.rulings import with_overrides
 from pipelines.settings import load_settings
 from pipelines.workbench import DiskWorkbench
 from schemas.errors import DataRefused
 from schemas.layouts import load_layout
-from schemas.records import Manifest
+from schemas.records import Key, Manifest
 
 UNIT = "nordfjell"
 Rows = list[dict[str, str]]
@@ -256,7 +256,7 @@ def test_open_findings_go_over_into_the_next_period_and_the_same_run_changes_not
     assert len(tables) >= 10
     content = {path: pl.read_parquet(path) for path in tables}
     kept = {path: path.read_bytes() for path in (home / "submissions").rglob("kept/*")}
-    names = {"classes.parquet", "episode_keys.parquet", "figures.parquet"}
+    names = {"classes.parquet", "episode_keys.parquet", "figures.json"}
     assert {path.name for path in kept} == names, {path.name for path in kept}
     assert len(kept) == 2 * len(names)
     report(home, "2020-M03", extract)
@@ -348,7 +348,7 @@ def test_all_stays_on_one_site_and_a_short_report_stop_until_a_named_person_conf
 
     def refusal() -> DataRefused:
         with pytest.raises(DataRefused) as stopped:
-            guards.insist_confirmed(run, manifest)
+            baselines.insist_confirmed(run, manifest)
         return stopped.value
 
     def confirm(guard: str) -> tuple[str, ...]:
@@ -363,12 +363,17 @@ def test_all_stays_on_one_site_and_a_short_report_stop_until_a_named_person_conf
     npr(home, *confirm("site"))
     assert "UNIT-11" not in refusal().where
     npr(home, *confirm("fall"))
-    guards.insist_confirmed(run, manifest)
+    baselines.insist_confirmed(run, manifest)
     (told,) = npr(home, "verdict", "2020-T1", "--unit", UNIT)
     assert {row["guard"] for row in told["guards"] if row["status"] == "confirmed"} == {"site", "fall"}
+    earlier = run.store.kept(Key(period="2020-M03", unit=UNIT), 1) / baselines.FIGURES
+    earlier.rename(earlier.with_name("away"))
+    assert refusal().what.startswith(f"submission 1 of 2020-M03 {UNIT} has no figures to compare")
+    assert "backup" in refusal().fix
     folder = run.store.kept(run.key, manifest.submission)
     folder.rename(folder.with_name("away"))
-    assert "no figures to compare" in refusal().what
+    assert refusal().what.startswith(f"submission {manifest.submission} of {run.key} has no figures to compare")
+    assert f"npr run 2020-T1 --unit {UNIT}" in refusal().fix
 
 
 def test_tables_of_findings_have_comments(months: tuple[Path, Extract]) -> None:

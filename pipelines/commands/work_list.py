@@ -7,13 +7,14 @@ here: text for people (``pipelines.commands.show_findings``), formulas (``transf
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
 
-from assets import guards, review
+from assets import baselines, guards, review
 from assets.permits import overrides
 from assets.ports import Options, Run
 from pipelines.commands.plan import units_of
@@ -32,7 +33,7 @@ from schemas.records import Findings, Key, Snapshot
 from schemas.words import person, reason
 from transforms.answers import explained as answers
 from transforms.answers.findings import RULE
-from transforms.content import drift, overlap, verdict
+from transforms.content import drift, figures, overlap, verdict
 from transforms.content import finding_ledger as life
 
 Record = dict[str, Any]
@@ -116,9 +117,9 @@ def judged(run: Run) -> Record:
     findings = run.store.load("findings", run.key, Findings)
     fate, lost = (_table(run, name) for name in ("verdict", "lost"))
     refused = findings.by_consequence.get("drop_message", 0)
-    figures, changes = _table(run, guards.FIGURES), _table(run, guards.OVERLAP)
-    found = guards.judge(run, figures, guards.own_number(run))
-    left = drift.stopping(found, guards.confirmed(run))
+    changes = _table(run, guards.OVERLAP)
+    found = _guarded(run)
+    left = {line.guard for line in drift.stopping(found, baselines.confirmed(run))}
     taken = overrides(run, review.dropped(run))
     waiting = review.read(run, "waiting_list")
     by_rule = lost.group_by("module", "rule", "class").agg(pl.col("rows").sum()).sort("module", "rule", "class")
@@ -134,7 +135,7 @@ def judged(run: Run) -> Record:
         "overrides": [
             {"rule": one.rule, "records": one.found, "holds": one.holds, "text": one.text()} for one in taken
         ],
-        "guards": [_guard(row, left) for row in found.to_dicts()],
+        "guards": [_guard(line, left) for line in found],
         "overlap": {"against": changes["against"].drop_nulls().first(), **overlap.counts(changes)},
         "waiting_list": [] if waiting is None else plain(waiting.to_dicts()),
     }
@@ -147,10 +148,16 @@ def _table(run: Run, name: str) -> pl.DataFrame:
     return table
 
 
-def _guard(row: Mapping[str, Any], left: pl.DataFrame) -> Record:
+def _guarded(run: Run) -> list[drift.Line]:
+    """What the guards say today of the figures of the last run."""
+    counted = figures.counts(_table(run, guards.FIGURES))
+    return baselines.judge(run, counted, baselines.own_number(run))
+
+
+def _guard(line: drift.Line, left: Collection[str]) -> Record:
     """A line of a guard; one that would stop and was confirmed says so."""
-    confirmed = row["status"] == drift.STOP and row["guard"] not in left["guard"]
-    return dict(row) | {"status": "confirmed" if confirmed else row["status"]}
+    confirmed = line.status == drift.STOP and line.guard not in left
+    return asdict(line) | {"status": "confirmed" if confirmed else line.status}
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -419,13 +426,14 @@ def confirm(settings: Settings, period: str, unit: str | None, guard: str, said:
     """Keep the word of a named person that the figures of a guard are right, these and no others."""
     said = _vouched(said)
     run = _one(settings, period, unit)
-    found = guards.judge(run, _table(run, guards.FIGURES), guards.own_number(run))
-    stops = found.filter(pl.col("guard") == guard, pl.col("status") == drift.STOP)
-    if stops.is_empty():
-        names = ", ".join(found.filter(pl.col("status") == drift.STOP)["guard"].unique(maintain_order=True)) or "none"
+    found = _guarded(run)
+    stops = [line for line in found if line.status == drift.STOP]
+    mine = [line.text for line in stops if line.guard == guard]
+    if not mine:
+        names = ", ".join(dict.fromkeys(line.guard for line in stops)) or "none"
         raise WrongUse(f"guard {guard[:40]!r} stops nothing", where="--guard", fix=f"guards that stop: {names}")
     decision = _decide(run, DecisionKind.CONFIRM, guard, {**said, "content": drift.content(found, guard)})
-    return decision | {"confirmed": stops["text"].to_list()}
+    return decision | {"confirmed": mine}
 
 
 def _vouched(said: Mapping[str, Any]) -> Record:

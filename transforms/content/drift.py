@@ -1,8 +1,9 @@
-"""Figures of a report, and whether they are so unlike earlier reports that a person should look before it is sent.
+"""Whether the figures of a report are so unlike earlier reports that a person should look before it is sent.
 
-Belongs here: the figures that are kept of a submission (counts, no row of a patient), and the guards over them. Does
-not belong here: which earlier submission counts (the ledger), confirming (``transforms.content.decided``), stopping
-(``assets``).
+Belongs here: the guards over figures (counts, no row of a patient). Does not belong here: counting
+(``transforms.content.figures``), which earlier submission counts (the ledger), confirming
+(``transforms.content.decided``), stopping (``assets``). A few hundred numbers need no frames, and whoever only asks
+where all stands does not wait for polars.
 
 Why: valid data can be wholly wrong. In 2016 an extract tied all inpatient stays of health trusts to one treatment
 place, and was found too late (Helsedirektoratet, feil i rapportering av behandlingssted for innlagte pasienter i 2016).
@@ -15,11 +16,9 @@ What chance alone would do is left alone: a figure speaks only outside ``noise``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
-
-import polars as pl
 
 from schemas.config import GuardLimits
 from schemas.records import digest
@@ -36,18 +35,8 @@ SHARES = {
     "innmateHast": "innmateHast",
     "episodeFag": "episodeFag",
 }
-INPATIENT = "1"
-FIGURES: dict[str, pl.DataType] = {"dimension": pl.String(), "value": pl.String(), "n": pl.Int64()}
-# One line per value that stands out, or one for a guard where none does. now, before: counts.
-GUARDS: dict[str, pl.DataType] = {
-    "guard": pl.String(),
-    "status": pl.String(),
-    "value": pl.String(),
-    "now": pl.Int64(),
-    "before": pl.Int64(),
-    "against": pl.String(),
-    "text": pl.String(),
-}
+Counts = Mapping[str, Mapping[str, int]]
+"""Figures of a report: dimension -> value -> how many."""
 
 Which = Literal["before", "last_year"]
 
@@ -66,48 +55,28 @@ class Baseline:
     submission: int
     state: str
     same_year: bool
-    figures: pl.DataFrame
+    figures: Counts
 
     def __str__(self) -> str:
         """For people."""
         return f"{self.period} submission {self.submission} ({self.state.replace('_', ' ')})"
 
 
-def figures(episodes: pl.DataFrame, records: Mapping[str, int]) -> pl.DataFrame:
-    """FIGURES of a report.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a guard says of one value that stands out, or of none. now, before: counts. against: for people."""
 
-    episodes: rows in scope with innDatoTid and the columns of SHARES, where the contract has them. records: table ->
-    reported rows.
-    """
-    parts = [recorded(records)]
-    month = episodes.select(value=pl.col("innDatoTid").dt.strftime("%Y-%m"))
-    parts.append(_counts(MONTH, month.group_by("value").len(name="n")))
-    there = [name for name in SHARES if name in episodes.columns]
-    parts += [_counts(name, episodes.group_by(pl.col(name).alias("value")).len(name="n")) for name in there]
-    stays = episodes.filter(pl.col("omsorgsniva") == INPATIENT)
-    parts.append(_counts(INPATIENT_SITE, stays.group_by(value="behandlingsstedID").len(name="n")))
-    return added(parts)
+    guard: str
+    status: str
+    value: str = ""
+    now: int | None = None
+    before: int | None = None
+    against: str = ""
+    text: str = ""
 
 
-def recorded(records: Mapping[str, int]) -> pl.DataFrame:
-    """FIGURES of rows reported by table."""
-    return _counts(RECORDS, pl.DataFrame({"value": list(records), "n": list(records.values())}))
-
-
-def _counts(dimension: str, frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(
-        pl.lit(dimension).alias("dimension"), pl.col("value").cast(pl.String).fill_null(""), pl.col("n").cast(pl.Int64)
-    )
-
-
-def added(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Figures of several batches as one."""
-    frame = pl.concat([pl.DataFrame(schema=FIGURES), *parts])
-    return frame.group_by("dimension", "value").agg(pl.col("n").sum()).sort("dimension", "value")
-
-
-def guards(now: pl.DataFrame, baselines: Sequence[Baseline], limits: GuardLimits) -> pl.DataFrame:
-    """What every guard says (GUARDS): a line per value that stands out, and one for a guard where none does."""
+def guards(now: Counts, baselines: Sequence[Baseline], limits: GuardLimits) -> list[Line]:
+    """What every guard says: a line per value that stands out, and one for a guard where none does."""
     by = {one.which: one for one in baselines}
     lines = [
         *_fall(now, by.get("before"), limits),
@@ -116,21 +85,18 @@ def guards(now: pl.DataFrame, baselines: Sequence[Baseline], limits: GuardLimits
     ]
     for dimension, name in SHARES.items():
         lines += _shares(now, dimension, name, baselines, limits)
-    return pl.DataFrame(lines, schema=GUARDS, orient="row")
-
-
-Line = tuple[str, str, str, int | None, int | None, str, str]
+    return lines
 
 
 def _quiet(guard: str, against: Sequence[Baseline | None]) -> list[Line]:
     """The line of a guard that found nothing, or had nothing to compare with."""
     told = "; ".join(str(one) for one in against if one)
     if not told:
-        return [(guard, NO_BASELINE, "", None, None, "", "no earlier submission to compare with")]
-    return [(guard, OK, "", None, None, told, "")]
+        return [Line(guard, NO_BASELINE, text="no earlier submission to compare with")]
+    return [Line(guard, OK, against=told)]
 
 
-def _fall(now: pl.DataFrame, before: Baseline | None, limits: GuardLimits) -> list[Line]:
+def _fall(now: Counts, before: Baseline | None, limits: GuardLimits) -> list[Line]:
     """Fewer records than in the last report of the year, though periods only grow."""
     if before is None or not before.same_year:
         return _quiet("fall", [])
@@ -143,11 +109,11 @@ def _fall(now: pl.DataFrame, before: Baseline | None, limits: GuardLimits) -> li
             text = (
                 f"{here} {value}, {was} in {before}: {100 * lost / was:.0f} % fewer; this submission replaces that one"
             )
-            lines.append(("fall", STOP, value, here, was, str(before), text))
+            lines.append(Line("fall", STOP, value, here, was, str(before), text))
     return lines or _quiet("fall", [before])
 
 
-def _one_site(now: pl.DataFrame, before: Baseline | None, limits: GuardLimits) -> list[Line]:
+def _one_site(now: Counts, before: Baseline | None, limits: GuardLimits) -> list[Line]:
     """UNIT-11: inpatient stays of two or more treatment sites, and now all of them on one."""
     if before is None:
         return _quiet("site", [])
@@ -161,18 +127,16 @@ def _one_site(now: pl.DataFrame, before: Baseline | None, limits: GuardLimits) -
         return _quiet("site", [before])
     now_on = f"all {stays} inpatient stays on treatment site {site}"
     text = f"UNIT-11: {now_on}; {before} had {len(was)} sites, {elsewhere} stays elsewhere"
-    return [("site", STOP, site, stays, was.get(site, 0), str(before), text)]
+    return [Line("site", STOP, site, stays, was.get(site, 0), str(before), text)]
 
 
-def _shares(
-    now: pl.DataFrame, dimension: str, name: str, baselines: Sequence[Baseline], limits: GuardLimits
-) -> list[Line]:
+def _shares(now: Counts, dimension: str, name: str, baselines: Sequence[Baseline], limits: GuardLimits) -> list[Line]:
     """Shares of a dimension. A value stops when unlike all baselines that there are, and is unusual when unlike one."""
     guard = f"share-{dimension}"
-    there = [one for one in baselines if one.figures.filter(pl.col("dimension") == dimension).height]
+    there = [one for one in baselines if one.figures.get(dimension)]
     if not there:
         return _quiet(guard, [])
-    said: dict[str, list[tuple[str, Line]]] = {}
+    said: dict[str, list[Line]] = {}
     for one in there:
         rows = _pairs(now, one.figures, dimension)
         total, total_was = sum(here for *_, here in rows), sum(was for _, was, _ in rows)
@@ -180,13 +144,13 @@ def _shares(
             status = _odds(here, total, was, total_was, limits)
             shown = f"{name} {value or 'not given'}"
             text = f"{shown}: {here} of {total} episodes, {was} of {total_was} in {one}"
-            said.setdefault(value, []).append((status, (guard, status, value, here, was, str(one), text)))
+            said.setdefault(value, []).append(Line(guard, status, value, here, was, str(one), text))
     lines: list[Line] = []
     for told in said.values():
-        loud = [line for status, line in told if status != OK]
+        loud = [line for line in told if line.status != OK]
         if loud:
-            all_stop = len(told) == len(there) and all(status == STOP for status, _ in told)
-            lines += [(line[0], STOP if all_stop else UNUSUAL, *line[2:]) for line in loud]
+            all_stop = len(told) == len(there) and all(line.status == STOP for line in told)
+            lines += [replace(line, status=STOP if all_stop else UNUSUAL) for line in loud]
     return lines or _quiet(guard, there)
 
 
@@ -202,7 +166,7 @@ def _odds(here: int, total: int, was: int, total_was: int, limits: GuardLimits) 
     return STOP if factor >= limits.share_stop else UNUSUAL if factor >= limits.share_unusual else OK
 
 
-def _months(now: pl.DataFrame, before: Baseline | None, last_year: Baseline | None, limits: GuardLimits) -> list[Line]:
+def _months(now: Counts, before: Baseline | None, last_year: Baseline | None, limits: GuardLimits) -> list[Line]:
     """Episodes per month in which they began: against the same month as reported before, else a year ago.
 
     A month that was reported before may grow, since records come late, but not shrink. A month that is new is held
@@ -229,7 +193,7 @@ def _months(now: pl.DataFrame, before: Baseline | None, last_year: Baseline | No
     if not compared:
         return _quiet("month", [])
     told = lines or _quiet("month", [before if before and before.same_year else None, last_year])
-    return [*told, ("month", NO_BASELINE, "", None, None, "", f"{silent} months have none")] if silent else told
+    return [*told, Line("month", NO_BASELINE, text=f"{silent} months have none")] if silent else told
 
 
 def _month(month: str, here: int, was: int, one: Baseline, limits: GuardLimits, *, falls_only: bool) -> list[Line]:
@@ -241,27 +205,31 @@ def _month(month: str, here: int, was: int, one: Baseline, limits: GuardLimits, 
     factor = math.exp(moved)
     status = STOP if factor >= limits.month_stop else UNUSUAL if factor >= limits.month_unusual else OK
     text = f"{month}: {here} episodes, {was} in {one}"
-    return [("month", status, month, here, was, str(one), text)] if status != OK else []
+    return [Line("month", status, month, here, was, str(one), text)] if status != OK else []
 
 
-def _of(frame: pl.DataFrame, dimension: str) -> list[tuple[str, int]]:
-    return frame.filter(pl.col("dimension") == dimension).select("value", "n").sort("value").rows()
+def _of(figures: Counts, dimension: str) -> list[tuple[str, int]]:
+    return sorted(figures.get(dimension, {}).items())
 
 
-def _pairs(now: pl.DataFrame, before: pl.DataFrame, dimension: str) -> list[tuple[str, int, int]]:
+def _pairs(now: Counts, before: Counts, dimension: str) -> list[tuple[str, int, int]]:
     """value, count before, count now: of every value of a dimension that one of the two has."""
     here, was = dict(_of(now, dimension)), dict(_of(before, dimension))
     return [(value, was.get(value, 0), here.get(value, 0)) for value in sorted(here.keys() | was.keys())]
 
 
-def content(found: pl.DataFrame, guard: str) -> str:
+def content(found: Sequence[Line], guard: str) -> str:
     """Digest of what a guard found, for a confirmation to name: other figures need another one."""
-    lines = found.filter(pl.col("guard") == guard, pl.col("status") == STOP).select("value", "now", "before", "against")
-    return digest([list(row) for row in lines.sort("value", "against").rows()])
+    lines = sorted(_stops(found, guard), key=lambda line: (line.value, line.against))
+    return digest([[line.value, line.now, line.before, line.against] for line in lines])
 
 
-def stopping(found: pl.DataFrame, confirmed: Mapping[str, str]) -> pl.DataFrame:
+def stopping(found: Sequence[Line], confirmed: Mapping[str, str]) -> list[Line]:
     """The lines that stop. confirmed: guard -> digest of what a named person has confirmed."""
-    stops = found.filter(pl.col("status") == STOP)
-    held = [name for name in stops["guard"].unique() if confirmed.get(name) == content(found, name)]
-    return stops.filter(~pl.col("guard").is_in(held))
+    stops = [line for line in found if line.status == STOP]
+    held = {name for name in {line.guard for line in stops} if confirmed.get(name) == content(found, name)}
+    return [line for line in stops if line.guard not in held]
+
+
+def _stops(found: Sequence[Line], guard: str) -> list[Line]:
+    return [line for line in found if line.guard == guard and line.status == STOP]

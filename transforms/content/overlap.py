@@ -1,7 +1,7 @@
 """Cumulative reports held against each other: episodes that came late, were changed, or vanished.
 
 Belongs here: the content of an episode as one hash, and comparing two reports. Does not belong here: which reports are
-compared (``assets.guards``).
+compared (``assets.baselines``).
 
 What is kept of a report is a pseudonym and a hash for each episode, both keyed, and nothing else.
 """

@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from itertools import permutations
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from ledgers import M02, NOW, T1, begin, begun, ids, manifest_for, numbered, prepared, sent
+from conftest import call
+from ledgers import M02, NOW, T1, begin, begun, ids, manifest_for, numbered, prepared, resent, sent
 
 from assets.ports import LopenrTaken, Note
 from pipelines.ledger.book import LEASE, SqlLedger, ledger_of
@@ -247,6 +249,33 @@ def test_decisions_are_kept_in_order(ledger: SqlLedger) -> None:
         ("Kari Nordmann", "approve"),
         ("Kari Nordmann", "accept"),
     ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM decisions WHERE kind = 'approve'",
+        """UPDATE decisions SET record = replace(record, 'Kari', 'Mari') WHERE kind = 'approve'""",
+        "UPDATE decisions SET period = '2020-M02', record = replace(record, '2020-T1', '2020-M02')",
+        "INSERT INTO decisions (period, unit, kind, record) SELECT period, unit, kind, record FROM decisions",
+    ],
+)
+def test_a_decision_that_is_not_that_of_the_audit_log_is_found(statement: str, ledger: SqlLedger, home: Path) -> None:
+    manifest = prepared(ledger, home)
+    sent(ledger, manifest)
+    resent(ledger, manifest)  # an event with the name of a decision is none
+    approval = Decision(
+        kind=DecisionKind.APPROVE, period=T1.period, unit=T1.unit, subject="production", by="Kari Nordmann", at=NOW
+    )
+    for one in (approval, approval.model_copy(update={"withdrawn": True})):
+        ledger.decide(one)
+    assert ledger.other_decisions() == []
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as database, database:
+        database.execute(statement)
+    assert T1 in ledger.other_decisions()
+    assert ledger.audit_broken_at() is None
+    outcome = call("audit", "--verify", home=home)
+    assert (outcome.code, "not those that the audit log tells of" in outcome.err) == (1, True), outcome.err
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

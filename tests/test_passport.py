@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,30 @@ def test_a_stranger_writes_nothing_onto_the_screen(issued: Path, home: Path, tmp
     passport = json.loads(issued.read_bytes())["passport"] | {"profile": "x\n\x1b[2Kwhole, signed with the key given"}
     outcome = call("passport", "verify", _signed(passport, tmp_path / "odd.json"), home=home)
     assert (outcome.code, outcome.out.count("\n"), "\x1b" in outcome.out) == (0, 3 + len(passport["parts"]), False)
+
+
+def test_a_log_that_was_cut_off_is_found_against_a_passport(issued: Path, home: Path, tmp_path: Path) -> None:
+    def verified(file: Path) -> tuple[int, str]:
+        outcome = call("audit", "--verify", "--passport", file, home=home)
+        return outcome.code, outcome.out + outcome.err
+
+    line = json.loads(issued.read_bytes())["passport"]["audit"]["line"]
+    code, said = verified(issued)
+    assert (code, "1 passports fit" in said) == (0, True), said
+    other = ledger_of(tmp_path / "other")
+    sent(other, prepared(other, tmp_path / "other"))
+    _, foreign = sending.issue_passport(settings(tmp_path / "other"), T1, None)
+    code, said = verified(foreign)
+    assert (code, "which has another one there" in said) == (1, True), said
+    with closing(sqlite3.connect(home / "ledger.sqlite")) as database, database:
+        database.execute("DELETE FROM audit WHERE number >= ?", [line])
+    assert call("audit", "--verify", home=home).code == 0  # the chain alone cannot tell
+    code, said = verified(issued)
+    assert (code, f"names line {line} of the audit log, which ends at line {line - 1}" in said) == (1, True), said
+    spoilt = tmp_path / "spoilt.json"
+    spoilt.write_bytes(issued.read_bytes()[:-1])
+    assert verified(spoilt)[0] == 1
+    assert call("audit", "--passport", issued, home=home).code == 2
 
 
 # Who said what of which submission, and whom the passport of submission 2 names.

@@ -195,25 +195,39 @@ def resend(context: click.Context, msg_id: str, why: str, by: str) -> tuple[Any,
 
 @click.option("--period", default="", help="only this period")
 @click.option("--unit", default="", help="only this unit")
-@click.option("--verify", is_flag=True, help="check the chain of hashes; exit code 1 when it is broken")
+@click.option(
+    "--verify", is_flag=True, help="check the chain of hashes, and decisions against it; exit code 1 if broken"
+)
+@click.option(
+    "--passport",
+    "passports",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="with --verify: a passport, which must name a line of this log; repeatable",
+)
 @click.pass_context
-def audit(context: click.Context, period: str, unit: str, verify: bool) -> tuple[Any, str]:  # noqa: FBT001 - a flag
+def audit(
+    context: click.Context,
+    period: str,
+    unit: str,
+    verify: bool,  # noqa: FBT001 - a flag
+    passports: tuple[Path, ...],
+) -> tuple[Any, str]:
     """Print who did what to which period, when."""
+    from pipelines.exchange.audited import insist_whole  # noqa: PLC0415
     from pipelines.exchange.sending import insist_known, ledger_for  # noqa: PLC0415
-    from schemas.errors import DataRefused  # noqa: PLC0415
+    from schemas.errors import WrongUse  # noqa: PLC0415
 
     settings = _settings(context)
     ledger = ledger_for(settings)
     insist_known(settings, ledger, unit)
-    number, head = ledger.audit_head()
+    if passports and not verify:
+        raise WrongUse("passports are held against the log by --verify only", where="--passport", fix="add --verify")
     if verify:
-        if (place := ledger.audit_broken_at()) is not None:
-            raise DataRefused(
-                f"the audit log was changed: line {place} does not follow from the line before",
-                rule="each line holds the hash of the one before",
-                fix="keep the ledger as it is, and compare with a backup and with the passports",
-            )
-        return {"lines": number, "head": head, "whole": True}, f"{number} lines, whole; last hash {head}"
+        number, head = insist_whole(ledger, passports)
+        held = f"; {len(passports)} passports fit" if passports else ""
+        said = {"lines": number, "head": head, "whole": True, "passports": len(passports)}
+        return said, f"{number} lines, whole, and the decisions are those told there{held}; last hash {head}"
     wanted = _key(period, "").period if period else ""
     rows = [
         row.model_dump(mode="json")

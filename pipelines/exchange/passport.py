@@ -71,6 +71,7 @@ class _Sent(_Part):
 
 class _Head(_Part):
     line: int
+    hash: str
 
 
 class _Place(_Part):
@@ -166,6 +167,12 @@ def verify(data: bytes, where: str, key: bytes | None = None) -> Passport:
             fix="ask the unit for its public key by another way than the passport",
         )
     return _readable(passport, where)
+
+
+def audit_line(passport: Passport) -> tuple[int, str]:
+    """Number and hash of the last line of the audit log when a passport was issued."""
+    head = _Said.model_validate(passport).audit
+    return head.line, head.hash
 
 
 def _readable(passport: Passport, where: str) -> Passport:

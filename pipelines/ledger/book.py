@@ -382,6 +382,16 @@ class SqlLedger:
         with self._database.reading() as connection:
             return chain.broken_at(connection)
 
+    def other_decisions(self) -> Sequence[Key]:
+        """Partitions whose decisions are not those of the audit log."""
+        with self._database.reading() as connection:
+            return chain.other_decisions(connection)
+
+    def audit_hash(self, line: int) -> str | None:
+        """Hash of a line of the audit log; None when there is no such line."""
+        with self._database.reading() as connection:
+            return chain.hash_of(connection, line)
+
     def audit_head(self) -> tuple[int, str]:
         """Number and hash of the last line of the audit log."""
         with self._database.reading() as connection:

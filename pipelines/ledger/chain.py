@@ -1,6 +1,7 @@
 """The audit log: a chain of lines, each of which holds the hash of the one before it.
 
-Belongs here: adding a line and checking the chain. Does not belong here: who may read it.
+Belongs here: adding a line, checking the chain, and holding the decisions in force against it. Does not belong here:
+who may read it.
 
 A line that is changed, taken out or put in breaks the chain at that place. Lines cut off at the end are seen only
 against a hash that was kept elsewhere; every passport holds one.
@@ -9,10 +10,12 @@ against a hash that was kept elsewhere; every passport holds one.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 
 import sqlalchemy as sa
 
-from pipelines.ledger.tables import audit
+from pipelines.ledger.tables import audit, decisions
+from schemas.decisions import DecisionKind
 from schemas.records import Key, digest
 from schemas.sending import AuditRow
 
@@ -48,6 +51,12 @@ def _hash(line: dict[str, object], before: str) -> str:
     return digest({**{name: line[name] for name in _COVERED}, "before": before})
 
 
+_KEPT = sa.select(decisions.c.period, decisions.c.unit, decisions.c.record)
+# An event of a part may have the name of a decision (approve, resend); its detail is no record.
+_TOLD = sa.select(audit.c.period, audit.c.unit, audit.c.detail).where(
+    audit.c.what.in_([f"{kind.value}{end}" for kind in DecisionKind for end in ("", " withdrawn")]),
+    audit.c.detail.startswith('{"kind":'),
+)
 _COVERED = ("number", "at", "who", "what", "period", "unit", "submission", "detail")
 
 
@@ -68,6 +77,18 @@ def broken_at(connection: sa.Connection) -> int | None:
             return expected
         before, expected = line["hash"], expected + 1
     return None
+
+
+def other_decisions(connection: sa.Connection) -> list[Key]:
+    """Partitions whose decisions are not those that the log tells of: changed, added or taken away in their table."""
+    kept = Counter(tuple(row) for row in connection.execute(_KEPT))
+    told = Counter(tuple(row) for row in connection.execute(_TOLD))
+    return sorted({Key(period=period, unit=unit) for period, unit, _ in kept - told | told - kept}, key=str)
+
+
+def hash_of(connection: sa.Connection, number: int) -> str | None:
+    """Hash of a line; None when there is no such line."""
+    return connection.execute(sa.select(audit.c.hash).where(audit.c.number == number)).scalar()
 
 
 def head(connection: sa.Connection) -> tuple[int, str]:

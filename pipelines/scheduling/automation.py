@@ -136,16 +136,27 @@ def request(scheduler: Scheduler, step: Step, job: str | None = None) -> dg.RunR
 
 def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) -> list[dg.SensorDefinition]:
     """The sensors of arriving extracts, of what may be sent, and of what is under way. jobs: by name."""
-    running = dg.DefaultSensorStatus.RUNNING if settings.config.schedule.active else dg.DefaultSensorStatus.STOPPED
+    return [
+        _new_extracts(settings, jobs, clock),
+        _ready_to_send(settings, jobs, clock),
+        _running(settings, jobs, clock),
+    ]
 
+
+def _switched(settings: Settings) -> dg.DefaultSensorStatus:
+    """How a sensor stands until somebody switches it in Dagster's pages."""
+    return dg.DefaultSensorStatus.RUNNING if settings.config.schedule.active else dg.DefaultSensorStatus.STOPPED
+
+
+def _new_extracts(settings: Settings, jobs: dict[str, Any], clock: Clock) -> dg.SensorDefinition:
     @dg.sensor(
         name="new_extracts",
         jobs=[jobs[PREPARE], jobs[RESUBMIT]],
         minimum_interval_seconds=30,
-        default_status=running,
+        default_status=_switched(settings),
         description="A delivery in the drop folder, complete and at rest, is prepared for each report that is due.",
     )
-    def new_extracts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if settings.config.drop.folder is None:
             return dg.SensorResult(skip_reason="npr.toml names no drop folder")
         note = json.loads(context.cursor or '{"seen": {}, "taken": []}')
@@ -161,28 +172,36 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         reason = None if made else "; ".join(waiting) or "no new delivery, or nothing due that it holds"
         return dg.SensorResult(run_requests=made, skip_reason=reason, cursor=cursor)
 
+    return tick
+
+
+def _ready_to_send(settings: Settings, jobs: dict[str, Any], clock: Clock) -> dg.SensorDefinition:
     @dg.sensor(
         name="ready_to_send",
         jobs=[jobs[SUBMIT], jobs[PREPARE], jobs[RESUBMIT]],
         minimum_interval_seconds=30,
-        default_status=running,
+        default_status=_switched(settings),
         description="What is prepared, approved where that is asked for, and held by nothing is handed over. "
         "A run that was killed is started again.",
     )
-    def ready_to_send(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def tick(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         scheduler = Scheduler(settings, clock())
         going = Started(context.instance, scheduler.ledger).going
         yield from requests(scheduler, unattended(scheduler, scheduler.steps()), MAKES | {SUBMIT}, going, by_job=True)
 
+    return tick
+
+
+def _running(settings: Settings, jobs: dict[str, Any], clock: Clock) -> dg.SensorDefinition:
     @dg.sensor(
         name="running_submissions",
         jobs=[jobs[RECHECK]],
         minimum_interval_seconds=300,
-        default_status=running,
+        default_status=_switched(settings),
         description="Takes answers in, asks what became of what left, and brings the status up to date, "
         "when there is news or a new day.",
     )
-    def running_submissions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
         state, underway = digest_of(settings, now)
         note = _noted(context.cursor)
@@ -195,7 +214,7 @@ def sensors(settings: Settings, jobs: dict[str, Any], clock: Clock = utc_now) ->
         asked = dg.RunRequest(run_key=f"{state[:16]}|{now:%Y-%m-%dT%H:%M}", job_name=RECHECK)
         return dg.SensorResult(run_requests=[asked], cursor=json.dumps([state, since.isoformat(), now.isoformat()]))
 
-    return [new_extracts, ready_to_send, running_submissions]
+    return tick
 
 
 class _Asked(NamedTuple):

@@ -33,11 +33,13 @@ bench: $(READY)
 	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/run.py
 
-# The lock holds names, versions and hashes, and no word of where packages come from.
+# The locks hold names, versions and hashes, and no word of where packages come from. That of operation is the same without tools.
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-strip-extras --universal \
+  --python-version 3.11 --extra build --extra workers pyproject.toml
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-strip-extras --universal \
-	  --python-version 3.11 --extra dev --extra workers pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev -o requirements.lock
+	$(COMPILE) --constraint requirements.lock -o requirements-operation.lock
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -74,6 +74,8 @@ SENDABLE: Final = frozenset({S.PREPARED, S.APPROVED, S.NOT_SENT})
 """Such a part may be handed over without a deliberate resend."""
 BEGINS: Final = frozenset({E.BEGIN, E.RESEND})
 """Written before a channel is called."""
+FAILURES: Final = frozenset({E.NOT_HANDED_OVER, E.REJECTED, E.ABANDONED})
+"""A hand-over came to nothing: what that means hangs on what was known before it."""
 OPEN: Final = frozenset({S.HANDING_OVER, S.IN_DOUBT})
 """Only asking may settle such a part."""
 BAD: Final = frozenset({S.REJECTED, S.ABANDONED, S.REFUSED, S.CONTENT_ERRORS, S.RECEIVED_IN_PART})
@@ -163,11 +165,19 @@ def stands_without(begins: Iterable[tuple[Event, State]]) -> State:
     return S.IN_DOUBT if doubt else S.NOT_SENT
 
 
-def step(state: State, event: Event, without: State = State.NOT_SENT) -> State:
+def last_answer(begins: Iterable[tuple[Event, State]]) -> State | None:
+    """What the register had said of a part before it was sent again; begins: as for ``stands_without``."""
+    return next((before for event, before in begins if event is E.RESEND and before in ANSWERED), None)
+
+
+def step(state: State, event: Event, without: State = State.NOT_SENT, answered: State | None = None) -> State:
     """The state after an event; the same state where the event says nothing new. Raises IllegalStep.
 
-    without: where the part stands without its newest hand-over (``stands_without``).
+    without: where the part stands without its newest hand-over (``stands_without``). answered: what the register had
+    said before the part was sent again (``last_answer``).
     """
+    if event in FAILURES - {E.NOT_HANDED_OVER} and answered and state not in ANSWERED and (state, event) in TRANSITIONS:
+        return answered  # the transport failed with the copy; what the register has is what it has
     if event is E.NOT_HANDED_OVER and without is not S.NOT_SENT and state in OPEN | SENT:
         # An answer to an earlier try may have come while the resend failed: it stays.
         return without if state in OPEN else state

@@ -20,6 +20,7 @@ from schemas.submission_states import (
     Event,
     IllegalStep,
     State,
+    last_answer,
     silent_for,
     stands_without,
     step,
@@ -105,7 +106,7 @@ class Life:
         self.begins: list[tuple[Event, State]] = []
 
     def happens(self, event: Event) -> State:
-        after = step(self.state, event, stands_without(self.begins))
+        after = step(self.state, event, stands_without(self.begins), last_answer(self.begins))
         if event in BEGINS:
             self.begins.insert(0, (event, self.state))
         self.state = after
@@ -130,6 +131,16 @@ in_doubt        not_handed_over handed_over       handed_over
 handed_over     handed_over                       handed_over
 handed_over     apprec_ok not_handed_over         received
 received        handed_over                       handed_over
+received        rejected                          received
+received        handed_over rejected              received
+received        handed_over abandoned             received
+received        doubt rejected                    received
+received        handed_over resend rejected       received
+content_errors  handed_over acknowledged rejected content_errors
+received        handed_over apprec_rejected       refused
+handed_over     rejected                          rejected
+acknowledged    handed_over rejected              rejected
+in_doubt        rejected                          rejected
 """
 
 

@@ -39,11 +39,13 @@ from schemas.sending import (
 )
 from schemas.submission_states import (
     BEGINS,
+    FAILURES,
     OURS,
     SENT,
     Event,
     IllegalStep,
     State,
+    last_answer,
     silent_for,
     stands_without,
     step,
@@ -517,8 +519,8 @@ def _insist_claim(part: Row, note: Note) -> None:
 def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> State:
     """Write the event and the state after it. Raises IllegalStep."""
     before = State(part["state"])
-    without = _stands_without(connection, part["id"]) if event is Event.NOT_HANDED_OVER else State.NOT_SENT
-    after = step(before, event, without)
+    begins = _begins(connection, part["id"]) if event in FAILURES else []
+    after = step(before, event, stands_without(begins), last_answer(begins))
     written = {
         "part_id": part["id"],
         "event": event.value,
@@ -540,10 +542,10 @@ def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> Sta
     return after
 
 
-def _stands_without(connection: sa.Connection, part_id: int) -> State:
-    """Where a part stands if its newest hand-over came to nothing."""
-    begins = connection.execute(_BEGINS, {"of_part": part_id}).all()
-    return stands_without((Event(row.event), State(row.before)) for row in begins)
+def _begins(connection: sa.Connection, part_id: int) -> list[tuple[Event, State]]:
+    """The hand-overs of a part, newest first, each with the state before it."""
+    found = connection.execute(_BEGINS, {"of_part": part_id}).all()
+    return [(Event(row.event), State(row.before)) for row in found]
 
 
 def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:

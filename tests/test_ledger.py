@@ -230,6 +230,18 @@ def test_the_baseline_is_the_last_accepted_else_the_last_handed_over(ledger: Sql
     assert ledger.baseline(T1, "validation") is None
 
 
+def test_a_look_is_of_one_moment(ledger: SqlLedger, home: Path) -> None:
+    other = ledger_of(home)
+    msg_id = sent(ledger, prepared(ledger, home))[0]
+    with ledger.look():
+        before = ledger.states(NOW)
+        other.record(msg_id, Event.ACKNOWLEDGED, Note("test", NOW))
+        with ledger.look():
+            assert ledger.states(NOW) == before
+        assert ledger.part(msg_id).state is State.HANDED_OVER
+    assert ledger.part(msg_id).state is State.ACKNOWLEDGED
+
+
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 

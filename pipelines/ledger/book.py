@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -210,6 +211,10 @@ class SqlLedger:
             )
 
     # --- reading ------------------------------------------------------------------------------------------------------
+
+    def look(self) -> AbstractContextManager[None]:
+        """What is read within the block costs one connection, see ``pipelines.ledger.engine``."""
+        return self._database.look()
 
     def submissions(self, key: Key) -> Sequence[SubmissionRow]:
         """Submissions of a partition, oldest first."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ class Database:
     def __init__(self, url: sa.URL, locks: Path) -> None:
         self.url = url
         self._locks = locks
+        self._own = threading.local()  # of a thread: the connection of its look
         self._sqlite = url.get_backend_name() == "sqlite"
         # No pool: a connection outlives neither a fork nor the command, and a ledger is asked a few times a minute.
         self._engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True)
@@ -94,10 +96,24 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; it waits for no writer."""
+        """A transaction that only reads; it waits for no writer. Within a look it is the look's."""
+        if (shared := getattr(self._own, "look", None)) is not None:
+            with _clear_errors():
+                yield shared
+            return
         reader = self._engine.execution_options(npr_reads=True)
         with _clear_errors(), reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """Reads of this thread within the block share one transaction: one connection, and in SQLite one moment."""
+        with self.reading() as connection:
+            before, self._own.look = getattr(self._own, "look", None), connection
+            try:
+                yield
+            finally:
+                self._own.look = before
 
     @contextmanager
     def writing(self, point: str) -> Iterator[sa.Connection]:

@@ -49,8 +49,9 @@ class Status:
 def status(settings: Settings, now: dt.datetime) -> Status:
     """Everything as it stands. now: with time zone."""
     scheduler = Scheduler(settings, now)
-    found = scheduler.due()
-    steps = scheduler.planned(found)
+    with scheduler.ledger.look():
+        found = scheduler.due()
+        steps = scheduler.planned(found)
     cells = matrix(found, steps, _lines(scheduler.states, settings), _blocked(settings, steps))
     day = today(settings, now)
     return Status(found, steps, cells, now, day, unknown(settings, day))

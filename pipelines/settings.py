@@ -13,8 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.config import Certificates, Config, Executor, KeyFile, Profile
 from schemas.errors import WrongUse
@@ -24,27 +23,15 @@ CONFIG = "npr.toml"
 HOME = "var"
 
 
-class _Environment(BaseSettings):
-    """What the environment may set."""
+class _Environment(BaseModel):
+    """What the environment may set, as NPR_ and the name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="NPR_", extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     home: Path | None = None
     config: Path | None = None
     profile: Profile | None = None
     executor: Executor | None = None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line first, then environment; no .env file, no secrets folder."""
-        return init_settings, env_settings
 
 
 class Settings:
@@ -59,8 +46,12 @@ class Settings:
 def load_settings(*, config: Path | None = None, home: Path | None = None, profile: str | None = None) -> Settings:
     """Read everything. WrongUse names file, key and fix."""
     given = {"config": config, "home": home, "profile": profile}
+    said: dict[str, str | Path | None] = {
+        name: os.environ.get(f"NPR_{name.upper()}") for name in _Environment.model_fields
+    }
+    said |= {name: value for name, value in given.items() if value}
     try:
-        environment = _Environment.model_validate({name: value for name, value in given.items() if value})
+        environment = _Environment.model_validate(said)
     except ValidationError as error:
         raise _wrong("environment", error, prefix="NPR_") from None
     path = (environment.config or Path(CONFIG)).resolve()

@@ -1,4 +1,4 @@
-"""Generated files, that is pages and the XSDs of the model: written by ``make docs``, checked by ``make check``.
+"""Generated files: pages, the XSDs of the model, the table of holidays; ``make docs`` writes, ``make check`` checks.
 
 Belongs here: which files are made from what, and comparing them. Does not belong here: their text.
 """
@@ -14,8 +14,9 @@ from schemas.identity_rules import identity_rules
 from schemas.model import Model, load_model
 from schemas.rulebook import coverage, rulebook
 from schemas.versions import FOLDER
+from schemas.workdays import HOLIDAYS_FILE
 from transforms.model.xsd_text import message_xsd, shared_xsd
-from transforms.pages.calendar import calendar_page
+from transforms.pages.calendar import calendar_page, holidays_table
 from transforms.pages.contract import contract_page
 from transforms.pages.messages import message_pages, messages_page
 from transforms.pages.rules import rules_page
@@ -31,6 +32,7 @@ def pages() -> dict[Path, bytes]:
         DOCS / "extract-contract.md": contract_page(load_contract()),
         DOCS / "messages.md": messages_page(model),
         DOCS / "reporting-calendar.md": calendar_page(),
+        HOLIDAYS_FILE: holidays_table(),
         **{MESSAGES / name: text for name, text in message_pages(model).items()},
         DOCS / "rules.md": rules_page(rulebook(), coverage(), tuple(identity_rules().values())),
     }

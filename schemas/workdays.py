@@ -1,21 +1,29 @@
 """Norwegian working days, and the margin before a deadline.
 
-Belongs here: which days are worked, which are public holidays, counting and shifting by them, all from
-``schemas/calendar/margin.toml``. Does not belong here: deadlines themselves (``schemas.deadlines``), and today's date.
+Belongs here: which days are worked, which are public holidays, counting and shifting by them,
+``schemas/calendar/margin.toml`` and ``holidays.csv``. Does not belong here: deadlines themselves
+(``schemas.deadlines``), and today's date.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from dateutil.easter import easter
 from pydantic import BaseModel, ConfigDict, Field
 
-MARGIN_FILE = Path(__file__).parent / "calendar" / "margin.toml"
+from schemas.packaged_csv import rows
+
+FOLDER = Path(__file__).parent / "calendar"
+MARGIN_FILE = FOLDER / "margin.toml"
+HOLIDAYS_FILE = FOLDER / "holidays.csv"
+HOLIDAYS_HEADER = ("date", "name")
+HOLIDAY_YEARS = range(2000, 2060)
 SATURDAY = 5
 
 
@@ -33,13 +41,6 @@ class Margin(_Part):
     amber_working_days: int = Field(ge=0)
 
 
-class Public(_Part):
-    """Public holidays: days of every year (MM-DD), and days counted from Easter Sunday."""
-
-    fixed: frozenset[str]
-    easter: frozenset[int]
-
-
 class Closed(_Part):
     """Days of every year (MM-DD) that are treated as holidays though they are none."""
 
@@ -50,7 +51,6 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin: Margin
-    public: Public
     closed: Closed
 
 
@@ -85,17 +85,32 @@ def _file() -> _File:
     return _File.model_validate(tomllib.loads(MARGIN_FILE.read_text(encoding="utf-8")))
 
 
-@cache
 def public_holidays(year: int) -> frozenset[date]:
-    """Public holidays in Norway, Sundays among them."""
-    facts, sunday = _file().public, easter(year)
-    return _every(year, facts.fixed) | {sunday + timedelta(days=n) for n in facts.easter}
+    """Public holidays in Norway, Sundays among them: those of the package ``holidays``.
+
+    Of most years they are kept in ``schemas/calendar/holidays.csv``, which ``make docs`` writes and ``make check``
+    holds against the package: it loads every country of the world before it answers for one.
+    """
+    return _kept().get(year) or frozenset(named_holidays(year))
+
+
+def named_holidays(year: int) -> Mapping[date, str]:
+    """The same with their names, from the package itself."""
+    from holidays import country_holidays  # noqa: PLC0415 - see public_holidays
+
+    return dict(sorted(country_holidays("NO", years=year, language="en_US").items()))
+
+
+@cache
+def _kept() -> Mapping[int, frozenset[date]]:
+    found: dict[int, set[date]] = defaultdict(set)
+    for _, row in rows(HOLIDAYS_FILE.read_text(encoding="utf-8"), HOLIDAYS_HEADER, HOLIDAYS_FILE.name):
+        day = date.fromisoformat(row["date"])
+        found[day.year].add(day)
+    return {year: frozenset(days) for year, days in found.items()}
 
 
 @cache
 def _days_off(year: int) -> frozenset[date]:
-    return public_holidays(year) | _every(year, _file().closed.days)
-
-
-def _every(year: int, days: frozenset[str]) -> frozenset[date]:
-    return frozenset(date.fromisoformat(f"{year}-{day}") for day in days)
+    closed = {date.fromisoformat(f"{year}-{day}") for day in _file().closed.days}
+    return public_holidays(year) | closed

@@ -14,10 +14,11 @@ from holidays import country_holidays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import workdays
 from schemas.deadlines import Deadline, readings
 from schemas.period import Period
 from schemas.reporting import UnitKind, duty
-from schemas.workdays import is_working_day, public_holidays, shift, working_days_after
+from schemas.workdays import HOLIDAY_YEARS, is_working_day, public_holidays, shift, working_days_after
 from transforms.scheduling.due import DELIVERED, ORDER, Due, Reporter, colour, due, outlook, send_by
 from transforms.scheduling.proposal import propose
 
@@ -117,9 +118,10 @@ def test_72_hours_of_silence_are_amber() -> None:
     assert [colour(day, day, day, "handed_over", silent=hours) for hours in (0, 48, 72)] == ["green", "green", "amber"]
 
 
-def test_public_holidays_are_those_of_another_package() -> None:
-    for year in range(1960, 2100):
+def test_public_holidays_are_those_of_the_package_in_all_years() -> None:
+    for year in (1999, 2000, 2020, 2026, 2059, 2060):
         assert public_holidays(year) == set(country_holidays("NO", years=year)), year
+    assert {year for year in range(1990, 2070) if year in workdays._kept()} == set(HOLIDAY_YEARS)
 
 
 def test_working_days() -> None:

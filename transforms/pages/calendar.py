@@ -1,6 +1,7 @@
 """The generated page about the calendar: who reports what, what is wrong on the published pages, how good drafts are.
 
-Belongs here: the text of ``docs/reporting-calendar.md``. Does not belong here: the facts (``schemas/calendar/``).
+Belongs here: the text of ``docs/reporting-calendar.md`` and of the table of holidays. Does not belong here: the facts
+(``schemas/calendar/``, and the package ``holidays``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from schemas.deadlines import Deadline, corrections, doubts, readings, tables
 from schemas.period import Period, kinds
 from schemas.reporting import Duty, UnitKind, duties, duty
+from schemas.workdays import HOLIDAY_YEARS, HOLIDAYS_HEADER, named_holidays
 from transforms.scheduling.proposal import Line, back_test, waits
 
 HEAD = """# Who reports what, and the deadlines
@@ -32,6 +34,12 @@ def calendar_page() -> str:
     """The whole page, in Markdown."""
     parts = (_duties(), _exceptions(), _numbers(), _corrections(), _pattern(), _back_test())
     return HEAD + "\n".join(line for part in parts for line in part) + "\n"
+
+
+def holidays_table() -> str:
+    """``schemas/calendar/holidays.csv``: what the package says of the years that are kept."""
+    days = [f"{day},{name}" for year in HOLIDAY_YEARS for day, name in named_holidays(year).items()]
+    return "\n".join([",".join(HOLIDAYS_HEADER), *days]) + "\n"
 
 
 def _duties() -> Iterable[str]:

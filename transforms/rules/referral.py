@@ -12,14 +12,13 @@ from typing import Final
 
 import polars as pl
 
-from schemas.workdays import public_holidays
+from schemas.workdays import HOLIDAY_YEARS, public_holidays
 from transforms.rules.functions import rule_function
 
 Others = Mapping[str, pl.DataFrame]
 
 WORKING_DAYS: Final = 10
 INDIRECT: Final = "5"  # list 8432
-_YEARS: Final = range(2000, 2060)
 
 
 @rule_function
@@ -43,7 +42,7 @@ def assessed_late(referrals: pl.DataFrame, _: Others) -> pl.Series:
 
 @cache
 def _norwegian() -> tuple[date, ...]:
-    return tuple(sorted(day for year in _YEARS for day in public_holidays(year)))
+    return tuple(sorted(day for year in HOLIDAY_YEARS for day in public_holidays(year)))
 
 
 @rule_function

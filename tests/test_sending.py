@@ -39,9 +39,8 @@ OUT = '[channels.out]\nkind = "outbox"\nprofiles = ["validation", "production"]\
 class Wire:
     """A channel to a receiver in memory that counts what arrives, and fails as it is told to."""
 
-    name = "wire"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "wire") -> None:
+        self.name = name
         self.arrived: list[tuple[str, bytes]] = []
         self.fails: list[BaseException] = []
         self.before = False
@@ -515,6 +514,32 @@ def test_a_resend_that_does_not_go_takes_nothing_back(
     assert sorted(drop.iterdir()) == files
     found = sending.resume(given, NOW)
     assert (found["to_send"], found["in_doubt"], found["states"]) == ([], [], {"handed_over": 1})
+
+
+def test_after_a_resend_that_does_not_go_its_first_channel_is_asked(
+    home: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In doubt at one line, sent again over another that refuses: the first one still knows whether it came."""
+    msg_id = prepared(ledger, home, modules=("ord",)).shipments[0].msg_id
+    lines = {"old": Wire("old"), "new": Wire("new")}
+    chosen = ["old"]
+    run = replace(
+        sending.run_of(settings(home, channels=OUT), T1, "rehearsal"),
+        channel=lambda name="": lines[name or chosen[0]],
+        guard=_content,
+    )
+    monkeypatch.setattr(sending, "run_of", lambda *_: run)
+    lines["old"].fails = [InDoubt("the line broke")]
+    with pytest.raises(InDoubt):
+        submit(run, 1)
+    chosen[0] = "new"
+    lines["new"].fails, lines["new"].before = [NotHandedOver("no line", retryable=True)], True
+    with pytest.raises(NotHandedOver):
+        sending.resend(settings(home), msg_id, "Kari Nordmann", "another line")
+    assert (ledger.part(msg_id).state, ledger.part(msg_id).channel) == (State.IN_DOUBT, "old")
+    assert lines["old"].arrived
+    assert sending.resume(settings(home), NOW)["states"] == {"handed_over": 1}
+    assert lines["new"].arrived == []
 
 
 def test_a_resend_that_does_not_go_ends_no_doubt(

@@ -92,7 +92,7 @@ _DECISIONS = (
     .order_by(decisions.c.id)
 )
 _BEGINS = (
-    sa.select(events.c.event, events.c.before)
+    sa.select(events.c.event, events.c.before, events.c.channel_before, events.c.reference_before)
     .where(events.c.part_id == sa.bindparam("of_part"), sa.or_(*(events.c.event == one.value for one in BEGINS)))
     .order_by(events.c.id.desc())
 )
@@ -524,7 +524,8 @@ def _insist_claim(part: Row, note: Note) -> None:
 def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> State:
     """Write the event and the state after it. Raises IllegalStep."""
     before = State(part["state"])
-    begins = _begins(connection, part["id"]) if event in FAILURES else []
+    tries = connection.execute(_BEGINS, {"of_part": part["id"]}).all() if event in FAILURES else []
+    begins = [(Event(row.event), State(row.before)) for row in tries]
     after = step(before, event, stands_without(begins), last_answer(begins))
     written = {
         "part_id": part["id"],
@@ -534,9 +535,14 @@ def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> Sta
         "at": note.at,
         "by": note.by,
         "detail": note.detail,
+        "channel_before": part["channel"] if event in BEGINS else "",
+        "reference_before": part["reference"] if event in BEGINS else "",
     }
     connection.execute(_INSERT[events], written)
     told = _told(part, event, note)
+    if event is Event.NOT_HANDED_OVER and after is not State.NOT_SENT and tries and tries[0].channel_before:
+        # What came to nothing was a resend: whoever had the part before is asked about it again.
+        told |= {"channel": tries[0].channel_before, "reference": tries[0].reference_before}
     if after is not before:
         told |= {"state": after.value, "state_at": note.at}
     if told:
@@ -545,12 +551,6 @@ def _step(connection: sa.Connection, part: Row, event: Event, note: Note) -> Sta
     said = " ".join(word for word in (part["msg_id"], after.value, note.channel, note.reference, note.detail) if word)
     chain.add_line(connection, note.at, note.by, event.value, key, part["number"], said)
     return after
-
-
-def _begins(connection: sa.Connection, part_id: int) -> list[tuple[Event, State]]:
-    """The hand-overs of a part, newest first, each with the state before it."""
-    found = connection.execute(_BEGINS, {"of_part": part_id}).all()
-    return [(Event(row.event), State(row.before)) for row in found]
 
 
 def _told(part: Row, event: Event, note: Note) -> dict[str, Any]:

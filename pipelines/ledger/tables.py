@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest migration. A ledger that is there already costs no import of alembic."""
 
 
@@ -93,6 +93,9 @@ events = sa.Table(
     sa.Column("at", Moment, nullable=False),
     sa.Column("by", sa.String(100), nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
+    # Of a hand-over that begins: who had the part until then, so that a resend that does not go changes nothing.
+    sa.Column("channel_before", sa.String(40), nullable=False, server_default=""),
+    sa.Column("reference_before", sa.String(500), nullable=False, server_default=""),
 )
 
 decisions = sa.Table(

@@ -18,7 +18,7 @@ from schemas.contract import Contract, Table
 from schemas.extract_file import Accepted
 from schemas.models import dtypes
 from schemas.period import Period
-from schemas.records import Snapshot, Staged
+from schemas.records import Quarantined, Snapshot, Staged
 from transforms.batches import borders
 from transforms.extract import accounting, faults, relations
 from transforms.extract.checks import check, insist
@@ -122,5 +122,7 @@ def _write_quarantine(run: Run, contract: Contract, snapshot: Snapshot, found: d
         found[table.name].select(pl.lit(snapshot.id).alias("snapshot"), pl.lit(table.name).alias("table"), pl.all())
         for table in contract
     ]
+    whole = pl.concat(parts)
     with run.store.writing(run.store.table("staging", "quarantine", run.key)) as path:
-        pl.concat(parts).write_parquet(path)
+        whole.write_parquet(path)
+    run.store.save("quarantine", run.key, Quarantined(snapshot=snapshot.id, faults=whole.height))

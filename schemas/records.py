@@ -83,6 +83,13 @@ class Snapshot(_Record):
         return {file.table: file.rows for file in self.files}
 
 
+class Quarantined(StageRecord):
+    """How many faults staging found in a snapshot; written before the run may stop for them."""
+
+    snapshot: str
+    faults: int
+
+
 class Staged(StageRecord):
     """What staging found. batches: borders of patient ordinals (first, last exclusive)."""
 

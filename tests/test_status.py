@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import ledgers
+import polars as pl
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
+from conftest import ROOT, call
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.cli import cli
 from pipelines.commands.doctor import calendar_lines
 from pipelines.home.calendar import CalendarHome
+from pipelines.home.store import DiskStore
 from pipelines.ledger.book import ledger_of
 from pipelines.scheduling.agenda import agenda, asked_from, today, unknown
 from pipelines.scheduling.hindrance import Hindrances
 from pipelines.scheduling.status import Status, coming, sentences, status
 from pipelines.settings import Settings, load_settings
 from schemas.config import Schedule
+from schemas.records import Key
 from schemas.sending import StateRow
 from schemas.submission_states import State
 from transforms.scheduling.due import Due
@@ -38,21 +43,80 @@ from pipelines.cli import cli
 try:
     cli(sys.argv[1:])
 except SystemExit as end:
-    assert end.code == 0, end.code
+    assert end.code in (None, 0, 1), end.code
 print("loaded", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-@pytest.mark.parametrize("command", ["status", "next", "due"])
-def test_asking_what_is_due_loads_nothing_that_it_needs_not(command: str, home: Path) -> None:
-    given = ("--config", ROOT / "npr.toml", "--home", home, command)
+def loads(config: Path, home: Path, command: str) -> str:
+    """Run a command in a process of its own that must load nothing heavy; what it printed."""
+    given = ("--config", config, "--home", home, command)
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *map(str, given)], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    loaded = done.stdout.splitlines()[-1].split()
-    assert "sqlalchemy" in loaded  # the ledger was asked
-    assert set(loaded).isdisjoint(HEAVY)
+    *lines, last = done.stdout.splitlines()
+    assert "sqlalchemy" in last.split()  # the ledger was asked
+    assert set(last.split()).isdisjoint(HEAVY)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("command", ["status", "next", "due"])
+def test_asking_what_is_due_loads_nothing_that_it_needs_not(command: str, home: Path) -> None:
+    loads(ROOT / "npr.toml", home, command)
+
+
+def rehearsed(tmp_path: Path, day: str) -> Path:
+    """The sample's npr.toml on another day."""
+    place = told(tmp_path, "2020-01-01")
+    place.write_text(f"{place.read_text(encoding='utf-8')}\n[schedule]\nrehearsal_day = {day}\n", encoding="utf-8")
+    return place
+
+
+def test_faults_that_stopped_a_run_block_its_report_until_it_is_made(
+    tmp_path: Path, home: Path, extract: Callable[[str], Path]
+) -> None:
+    """Each of three episodes has a date that is none; the extract that mends them brings the report on its way."""
+    config, folder = rehearsed(tmp_path, "2020-05-04"), extract("nordfjell")
+    whole = (folder / "episodes.csv").read_text(encoding="utf-8")
+    (folder / "episodes.csv").write_text(_with_faults(whole, "utDatoTid", 3), encoding="utf-8")
+
+    def line() -> str:
+        lines = loads(config, home, "status").splitlines()
+        return next((line for line in lines if line.split()[1:4] == ["2020-T1", "1", "nordfjell"]), "done")
+
+    assert "blocked" not in line()
+    stopped = call("run", "2020-T1", "--unit", "nordfjell", "--extract", folder, home=home)
+    assert stopped.code == 1, stopped.err
+    faults = pl.read_parquet(next((home / "lake" / "staging").rglob("quarantine/**/data.parquet"))).height
+    assert faults >= 3
+    assert f"blocked by {faults} findings" in line()
+    (folder / "episodes.csv").write_text(whole, encoding="utf-8")
+    made = call("run", "2020-T1", "--unit", "nordfjell", "--extract", folder, home=home)
+    assert made.code == 0, made.err
+    assert line() == "done"
+
+
+def _with_faults(text: str, column: str, rows: int) -> str:
+    lines = [line.split(";") for line in text.splitlines()]
+    place = lines[0].index(column)
+    for line in lines[1 : rows + 1]:
+        line[place] = "no day"
+    return "\n".join(map(";".join, lines)) + "\n"
+
+
+def test_a_look_at_what_waits_for_approval_needs_no_frames(home: Path, tmp_path: Path) -> None:
+    """The gates read figures that were kept, and an earlier submission to compare them with."""
+    ledger, file = ledger_of(home), tmp_path / "npr.toml"
+    text = told(tmp_path, "2020-01-01").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^extract = .*$", "", text.replace('profile = "rehearsal"', 'profile = "production"'))
+    file.write_text(text, encoding="utf-8")  # and without an extract, which would be newer than what is prepared
+    ledgers.sent(ledger, ledgers.prepared(ledger, home, ledgers.M02, profile="production"))
+    year = Key(period="2020-A", unit="nordfjell")
+    manifest = ledgers.prepared(ledger, home, year, modules=("ord", "ide", "sbs"), profile="production")
+    DiskStore(home).save("manifest", year, manifest)
+    row = next(row for row in loads(file, home, "status").splitlines() if "2020-A" in row and "nordfjell" in row)
+    assert "waiting for approval" in row
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from pipelines.scheduling.agenda import Unknown, today, unknown
 from pipelines.scheduling.scheduler import Scheduler
 from pipelines.settings import Settings
 from schemas.config import Schedule
+from schemas.errors import DataRefused
 from schemas.period import Period
-from schemas.records import Key, Manifest, digest
+from schemas.records import Key, Manifest, Quarantined, Snapshot, Staged, digest
 from schemas.sending import StateRow
 from schemas.submission_states import OPEN, State
 from transforms.scheduling.due import Due
@@ -86,14 +87,16 @@ def _lost(store: DiskStore, key: Key) -> int:
 
 
 def _quarantined(store: DiskStore, key: Key) -> int:
-    """Rows that stopped the last run, when it got no further than that."""
-    taken, made = (store.home / "runs" / key.period / key.unit / f"{name}.json" for name in ("snapshot", "staging"))
-    table = store.table("staging", "quarantine", key)
-    if not taken.exists() or not table.exists() or (made.exists() and made.stat().st_mtime > taken.stat().st_mtime):
+    """Faults that stopped the last run, when it got no further than that."""
+    try:
+        taken, found = store.load("snapshot", key, Snapshot), store.load("quarantine", key, Quarantined)
+    except DataRefused:
         return 0
-    import polars as pl  # noqa: PLC0415 - nothing else of a status needs it
-
-    return int(pl.scan_parquet(table).select(pl.len()).collect().item())
+    try:
+        passed = store.load("staging", key, Staged).snapshot == taken.id
+    except DataRefused:
+        passed = False
+    return found.faults if found.snapshot == taken.id and not passed else 0
 
 
 def digest_of(settings: Settings, now: dt.datetime) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ import datetime as dt
 import hashlib
 import io
 import sqlite3
+import threading
 from bisect import bisect_right
 from collections import defaultdict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
@@ -194,6 +195,7 @@ class Memory(Database):
 
     def __init__(self) -> None:
         self._sqlite = True
+        self._own = threading.local()
         self._engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, hide_parameters=True)
         sa.event.listen(self._engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
         sa.event.listen(self._engine, "begin", _begin_sqlite)

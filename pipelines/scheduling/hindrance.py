@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from assets.baselines import insist_confirmed
+from assets import baselines
 from assets.permits import insist_allowed, insist_approved, insist_overridden, insist_validated, overrides
 from assets.ports import Options, Run
 from pipelines.home.store import DiskStore
@@ -94,7 +94,7 @@ def _insist_findings(run: Run, manifest: Manifest) -> None:
 
 def _insist_figures(run: Run, manifest: Manifest) -> None:
     if manifest.profile != "rehearsal":
-        insist_confirmed(run, manifest)
+        baselines.insist_confirmed(run, manifest)
 
 
 def _insist_decided(run: Run, manifest: Manifest) -> None:

@@ -136,7 +136,7 @@ def test_a_log_that_was_cut_off_is_found_against_a_passport(issued: Path, home: 
 
     line = json.loads(issued.read_bytes())["passport"]["audit"]["line"]
     code, said = verified(issued)
-    assert (code, "1 passports fit" in said) == (0, True), said
+    assert (code, "passports that fit: 1" in said) == (0, True), said
     other = ledger_of(tmp_path / "other")
     sent(other, prepared(other, tmp_path / "other"))
     _, foreign = sending.issue_passport(settings(tmp_path / "other"), T1, None)

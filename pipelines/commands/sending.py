@@ -225,7 +225,7 @@ def audit(
         raise WrongUse("passports are held against the log by --verify only", where="--passport", fix="add --verify")
     if verify:
         number, head = insist_whole(ledger, passports)
-        held = f"; {len(passports)} passports fit" if passports else ""
+        held = f"; passports that fit: {len(passports)}" if passports else ""
         said = {"lines": number, "head": head, "whole": True, "passports": len(passports)}
         return said, f"{number} lines, whole, and the decisions are those told there{held}; last hash {head}"
     wanted = _key(period, "").period if period else ""

@@ -21,7 +21,7 @@ from schemas.submission_states import OPEN, STANDING, State
 from transforms.content import drift
 from transforms.content.decided import in_force
 
-FIGURES = "figures.json"
+FIGURES, OLD_FIGURES = "figures.json", "figures.parquet"
 # The registry has such a submission, or may have it; what was refused replaced nothing.
 TAKEN = STANDING - OPEN
 LOOK_BACK = 24  # periods: two years of twelve keys
@@ -90,6 +90,8 @@ def _earlier(run: Run, which: drift.Which, periods: Sequence[str], number: int |
 def _figures(folder: Path, what: str, fix: str) -> drift.Counts:
     """What is kept of a submission; fails closed."""
     try:
+        if (old := folder / OLD_FIGURES).is_file():
+            return _of_table(old)
         figures: drift.Counts = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     except (OSError, ValueError) as missing:
         raise DataRefused(
@@ -99,6 +101,18 @@ def _figures(folder: Path, what: str, fix: str) -> drift.Counts:
             fix=fix,
         ) from missing
     return figures
+
+
+def _of_table(path: Path) -> drift.Counts:
+    """Figures of a submission that was made when they were kept as a table."""
+    import polars as pl  # noqa: PLC0415 - only for these
+
+    from transforms.content.figures import counts  # noqa: PLC0415 - the same
+
+    try:
+        return counts(pl.read_parquet(path))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(type(error).__name__) from None
 
 
 def insist_confirmed(run: Run, manifest: Manifest) -> None:

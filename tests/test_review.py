@@ -367,6 +367,13 @@ def test_all_stays_on_one_site_and_a_short_report_stop_until_a_named_person_conf
     (told,) = npr(home, "verdict", "2020-T1", "--unit", UNIT)
     assert {row["guard"] for row in told["guards"] if row["status"] == "confirmed"} == {"site", "fall"}
     earlier = run.store.kept(Key(period="2020-M03", unit=UNIT), 1) / baselines.FIGURES
+    table = pl.DataFrame({"dimension": ["records"], "value": ["episodes"], "n": [10**9]})
+    old = earlier.with_name(baselines.OLD_FIGURES)
+    table.write_parquet(old)  # as it was kept before
+    assert f"{10**9} in 2020-M03 submission 1" in refusal().where
+    old.write_bytes(b"no table")
+    assert "no figures to compare" in refusal().what
+    old.unlink()
     earlier.rename(earlier.with_name("away"))
     assert refusal().what.startswith(f"submission 1 of 2020-M03 {UNIT} has no figures to compare")
     assert "backup" in refusal().fix

@@ -10,11 +10,12 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from schemas.extract_file import Accepted
 from schemas.receivers import Code, ContentForm, DocumentForm
 from schemas.reporting import UnitKind
+from schemas.strict import STRICT
 from schemas.words import PersonName, Reason
 
 Profile = Literal["rehearsal", "validation", "production"]
@@ -35,7 +36,7 @@ TECHNICAL, EPJ_VENDOR = "1", "15"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
 
 class ContactPerson(_Part):

@@ -18,10 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from schemas.packaged_csv import Row, refuse, rows
 from schemas.period import Period, period_keys
+from schemas.strict import STRICT
 from schemas.workdays import is_working_day
 
 FOLDER = Path(__file__).parent / "calendar"
@@ -131,7 +132,7 @@ class Correction:
 class Table(BaseModel):
     """One published table. cut: where the copy we have ends early, empty when it is whole."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     source: str
     year: int

@@ -13,8 +13,9 @@ from __future__ import annotations
 import datetime as dt
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from schemas.strict import STRICT
 from schemas.submission_states import State
 from schemas.words import PersonName, Reason
 
@@ -38,7 +39,7 @@ class Decision(BaseModel):
     found: of an acceptance, what the validation service had said of each part ("ord 1"); no worse answer is taken on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     kind: DecisionKind
     period: str

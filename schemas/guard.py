@@ -17,9 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from schemas.errors import WrongUse
+from schemas.strict import STRICT
 
 PATH = Path(__file__).parent / "guard" / "guard.toml"
 VERSION = 1
@@ -28,7 +29,7 @@ REHEARSAL, VALIDATION, PRODUCTION = PROFILES
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
 
 class _Sourced(_Record):

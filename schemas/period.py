@@ -19,9 +19,10 @@ from functools import cache, total_ordering
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from schemas.errors import WrongUse
+from schemas.strict import STRICT
 
 KINDS_FILE = Path(__file__).parent / "calendar" / "kinds.toml"
 # In the order of periods that end on the same day.
@@ -34,7 +35,7 @@ _MEANT = re.compile(r"([0-9]{2}|[0-9]{4})[-_/ ]?([MTAK])([0-9]{0,4})")
 class Years(BaseModel):
     """For which data years there are keys, and up to which a table of deadlines was found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     first: int
     last_with_table: int
@@ -47,7 +48,7 @@ class Kind(BaseModel):
     elsewhere: message -> suffix of the report of its own that carries it. instead: number -> suffix reported instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     letter: str
     modules: tuple[str, ...]
@@ -64,7 +65,7 @@ class Kind(BaseModel):
 class Kinds(BaseModel):
     """The whole of ``kinds.toml``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     years: Years
     month: Kind

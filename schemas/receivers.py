@@ -13,9 +13,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from schemas.errors import WrongUse
+from schemas.strict import STRICT
 
 Profile = Literal["rehearsal", "validation", "production"]
 Certainty = Literal["A", "B", "C"]
@@ -25,7 +26,7 @@ HerId = Field(pattern=r"^[0-9]+$")
 
 
 class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     certainty: Certainty
     source: str = Field(min_length=1)
@@ -34,7 +35,7 @@ class _Fact(BaseModel):
 class Routing(BaseModel):
     """The words of the ebXML header for one message."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     service: str
     action: str
@@ -52,7 +53,7 @@ class _Told(_Fact, Generic[T]):
 class Code(BaseModel):
     """A coded value of the head message; an empty code leaves the element out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     v: str
     dn: str
@@ -69,7 +70,7 @@ class Form(BaseModel):
     MsgInfo/Type stands with each message in ``schemas/npr/versions.toml``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     document: _Told[DocumentForm]
     case_no: _Told[str]
@@ -108,7 +109,7 @@ class Form(BaseModel):
 class Answers(BaseModel):
     """What a receiver's own messages are like. signed: a receipt without its signature counts as nobody's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     signed: _Told[bool]
 
@@ -151,7 +152,7 @@ class _Dated(SizeLimit):
 
 
 class _Book(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     receivers: tuple[Receiver, ...]
     limits: tuple[_Dated, ...]

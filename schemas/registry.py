@@ -20,13 +20,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas import versions as tables
 from schemas.contract import CURRENT, Contract, load_contract, overlaid
 from schemas.errors import DataRefused, WrongUse
 from schemas.layout import Layout
 from schemas.records import SchemaUse
+from schemas.strict import STRICT
 
 RECORD = "installed.json"
 SECTIONS = ("years", "versions")
@@ -38,7 +39,7 @@ class Installed(BaseModel):
     folder: beside the record. files: name -> SHA-256. sha256: of the layout. source: name of what was added, no path.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     module: str
     version: str

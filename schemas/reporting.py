@@ -15,10 +15,11 @@ from enum import StrEnum
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, model_validator
 
 from schemas.deadlines import FIRST, FOLDER, SECOND, Deadline, readings
 from schemas.period import KindName, Period, period_keys
+from schemas.strict import STRICT
 
 
 class UnitKind(StrEnum):
@@ -53,7 +54,7 @@ class Duty(BaseModel):
     may: not owed, but a unit that delivers it may report it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     units: tuple[UnitKind, ...]
     reports: tuple[KindName, ...]
@@ -83,7 +84,7 @@ class Duty(BaseModel):
 class ReportsAs(BaseModel):
     """Under which number a kind of unit reports."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     unit: UnitKind
     number: str
@@ -94,7 +95,7 @@ class ReportsAs(BaseModel):
 class Duties(BaseModel):
     """The whole of ``duties.toml``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     duty: tuple[Duty, ...]
     reports_as: tuple[ReportsAs, ...]

@@ -12,9 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from schemas.errors import WrongUse
+from schemas.strict import STRICT
 
 FILE = Path(__file__).parent / "requirements" / "requirements.toml"
 Certainty = Literal["A", "B", "C"]
@@ -22,7 +23,7 @@ Refuses = Literal["message", "record", "nothing"]
 
 
 class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
 
 class Dated(_Fact):
